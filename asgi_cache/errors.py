@@ -1,0 +1,27 @@
+"""The exceptions of this package, one tree: whoever catches :class:`CacheError` catches them all.
+
+None of them reaches a client: a store's failure costs a hit, a bad record is a miss, and a wrong
+configuration is refused when the application is built.
+"""
+
+from __future__ import annotations
+
+
+class CacheError(Exception):
+    """The root of everything that this package raises by itself."""
+
+
+class ConfigurationError(CacheError, ValueError):
+    """A setting, rule or argument is wrong; the text names the key, the value, what is allowed."""
+
+
+class StoreError(CacheError):
+    """A store could not do what it was asked for. Stores raise this, its subclasses, no others."""
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer: unreachable, over its deadline, or refusing commands."""
+
+
+class CorruptRecord(StoreError):
+    """Stored bytes that are not a record of this version, or not the record of this key."""
