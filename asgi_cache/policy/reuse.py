@@ -1,0 +1,154 @@
+"""RFC 9111 §4: which requests may be answered from a stored response, before and after the look-up.
+
+:func:`screen` sees the request alone; :func:`decide` sees it with what was found. Both are on the
+path of every hit: they look at remembered facts and compare numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from asgi_cache.fields import parse_directives
+from asgi_cache.paths import UNSEEN
+from asgi_cache.plan import COOKIE, MAX_AUTHORITY_BYTES, ORIGIN_PRECONDITIONS
+from asgi_cache.policy.decision import Decision, Refusal
+from asgi_cache.policy.folding import fold, fold_query, hides_credentials
+from asgi_cache.policy.keys import MAX_TARGET_BYTES, SEPARATORS_IN_KEY, custom_key, key_of
+
+if TYPE_CHECKING:
+    from asgi_cache.model import RequestHead, StoredResponse
+    from asgi_cache.paths import Match
+    from asgi_cache.plan import CompiledRule, Shape
+    from asgi_cache.settings import Settings
+
+CACHED_METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+class Screened(NamedTuple):
+    """A request that may be looked up, and everything that the look-up and a fill need of it."""
+
+    request: RequestHead
+    shape: Shape
+    match: Match | None
+    compiled: CompiledRule | None
+    authority: bytes
+    query: bytes
+    """Folded: what the target has."""
+    target: bytes
+    key: bytes
+    personal: bool
+    """It carries credentials, so that only an explicitly shared response may answer it."""
+    obstacle: Refusal | None
+    """What keeps this request from a fill of its own, though it may hit; ``None``: nothing."""
+
+
+class Screening(NamedTuple):
+    """A request that is decided without a look-up."""
+
+    decision: Decision
+    refusal: Refusal | None
+
+
+METHOD: Final = Screening(Decision.METHOD, None)
+OFF: Final = Screening(Decision.OFF, None)
+
+
+def screen(request: RequestHead, settings: Settings) -> Screened | Screening:
+    """What may be looked up, or what becomes of the request without a look-up."""
+    plan = settings.plan
+    if request.method not in CACHED_METHODS:
+        return METHOD
+    raw_path = request.raw_path
+    match = plan.matcher.remembered.get((raw_path, request.path), UNSEEN)
+    if match is UNSEEN:
+        match = plan.matcher.match(request.path, raw_path)
+    if not settings.enabled or (match is not None and match.rule is None):
+        return OFF
+    compiled = None if match is None else plan.rules[match.template]
+    host = request.fields.get(b"host", b"")
+    authority = plan.hosts.get(host)
+    if authority is None:
+        authority = plan.authority(host)
+        if authority is None:
+            return Screening(Decision.BYPASS, Refusal.HOST)
+    if settings.authorities and not plan.serves(authority):
+        return Screening(Decision.BYPASS, Refusal.AUTHORITY)
+    names = tuple(request.fields)
+    shape = plan.shapes.get(names)
+    if shape is None:
+        shape = plan.shape(names)
+    query = request.query
+    if compiled is not None and compiled.folds_query:
+        query = fold_query(query, compiled)
+    target = b"%b\0%b\0%b" % (authority, raw_path, query)
+    if len(target) > MAX_TARGET_BYTES + MAX_AUTHORITY_BYTES or not raw_path.startswith(b"/"):
+        return Screening(
+            Decision.BYPASS,
+            Refusal.TARGET_TOO_LONG if raw_path.startswith(b"/") else Refusal.PATH,
+        )
+    key = b"%b\0%b\0%b" % (target, request.scheme.encode(), request.root_path.encode())
+    if key.count(b"\0") != SEPARATORS_IN_KEY:
+        return Screening(Decision.BYPASS, Refusal.PATH)
+    screened = Screened(
+        request, shape, match, compiled, authority, query, target, key, shape.personal, None
+    )
+    if (
+        shape.exceptional
+        or shape.key_fields
+        or shape.ranged
+        or request.method == "HEAD"
+        or settings.key is not None
+        or (compiled is not None and shape.credentials)
+    ):
+        return look_closer(screened, settings)
+    return screened
+
+
+def look_closer(screened: Screened, settings: Settings) -> Screened | Screening:
+    """The part of :func:`screen` for requests that have something unusual about them."""
+    request, shape, compiled = screened.request, screened.shape, screened.compiled
+    fields = request.fields
+    if b"transfer-encoding" in fields or fields.get(b"content-length", b"0").strip(b"0"):
+        return Screening(Decision.BYPASS, Refusal.REQUEST_BODY)
+    if not ORIGIN_PRECONDITIONS.isdisjoint(fields):
+        return Screening(Decision.BYPASS, Refusal.PRECONDITION)
+    personal = screened.personal
+    if compiled is not None and shape.credentials:
+        if compiled.rule.ttl is not None and not compiled.anonymous:
+            return Screening(Decision.BYPASS, Refusal.CREDENTIALS)
+        if compiled.anonymous and shape.credentials == (COOKIE,):
+            # What the key holds of a cookie is no credential.
+            personal = personal and hides_credentials(request, shape, compiled)
+    key = key_of(screened.key, request, shape, compiled)
+    if key is None:
+        return Screening(Decision.BYPASS, Refusal.PATH)
+    if settings.key is not None:
+        try:
+            key = custom_key(key, settings.key(fold(request, shape, compiled).head))
+        except Exception:  # the user's own code: whatever it raises costs a hit, not the request
+            return Screening(Decision.BYPASS, Refusal.KEY)
+    obstacle = None
+    if b"no-store" in fields.get(b"cache-control", b"").lower():
+        if "no-store" in parse_directives((fields[b"cache-control"],)):
+            obstacle = Refusal.REQUEST_NO_STORE
+    elif request.method == "HEAD":
+        obstacle = Refusal.HEAD
+    elif shape.ranged:
+        obstacle = Refusal.RANGE
+    return screened._replace(key=key, personal=personal, obstacle=obstacle)
+
+
+def decide(screened: Screened, stored: StoredResponse, now: float) -> Decision:
+    """What becomes of a request for which *stored* was selected; *now* in the store's clock."""
+    if now >= stored.fresh_until:
+        return Decision.STALE
+    if screened.personal and not may_answer(screened.shape, stored):
+        return Decision.BYPASS
+    return Decision.FRESH
+
+
+def may_answer(shape: Shape, stored: StoredResponse) -> bool:
+    """Whether *stored* may answer a request with these credentials (§3.5, decisions 3 and 4)."""
+    if shape.authorization and not stored.authorized_reuse:
+        return False
+    return stored.explicitly_shared

@@ -1,0 +1,322 @@
+"""RFC 9111 §3: which responses are stored, and as what.
+
+:func:`admit` reads a response's head once and for all: it either refuses, naming the reason, or
+returns the response as numbers and lines that a hit sends without another look at a directive.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from asgi_cache.fields import (
+    is_any,
+    parse_entity_tag,
+    parse_groups,
+    split_list,
+)
+from asgi_cache.dates import parse_date
+from asgi_cache.model import EntityTag, StoredResponse
+from asgi_cache.policy.decision import Refusal
+from asgi_cache.policy.emission import emitted_cache_control
+from asgi_cache.policy.freshness import (
+    caching_of,
+    corrected_initial_age,
+    lifetime_of,
+    may_be_stale,
+    requires_validation,
+    stale_seconds,
+)
+from asgi_cache.policy.keys import MAX_NOMINATED, nominated_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from asgi_cache.model import Line, RequestHead, ResponseHead
+    from asgi_cache.plan import CompiledRule
+    from asgi_cache.policy.freshness import Caching, Lifetime
+    from asgi_cache.settings import Rule, Settings
+
+MAX_GROUPS: Final = 128
+"""Groups of one response; RFC 9875 §2 asks for 32 at least."""
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""§3.1, with RFC 9110 §7.6.1; what ``Connection`` names comes on top."""
+
+ENDLESS_MEDIA_TYPES: Final = (b"text/event-stream", b"multipart/x-mixed-replace")
+
+UNDERSTOOD_STATUSES: Final = frozenset(
+    {200, 203, 204, 300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 410, 414, 421}
+    | {451, 500, 501, 502, 503, 504}
+)
+"""For ``must-understand`` (§5.2.2.3): statuses whose caching behaviour is implemented here."""
+
+ANSWERS: Final = frozenset({200, 203})
+"""What an anonymous fill may answer to a request with credentials, unless a rule names more."""
+
+PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+
+
+class Exchange(NamedTuple):
+    """What :func:`admit` must know of a fill besides the response's head."""
+
+    request: RequestHead
+    """As the app saw it: folded."""
+    compiled: CompiledRule | None
+    params: Mapping[str, str]
+    """Parameters of the matched path template."""
+    anonymous: bool
+    """Every credential was hidden from the app, under a rule with a TTL."""
+    personal: bool
+    """The app saw credentials, so that only what it calls shared may be stored."""
+    authorization: bool
+    """The app saw Authorization."""
+    known_names: tuple[bytes, ...]
+    """Nominated fields found at the key: they only grow."""
+    request_time: float
+    response_time: float
+    draw: float
+    """From [0, 1): the chance in ``ttl_jitter``."""
+
+
+def admit(
+    exchange: Exchange, head: ResponseHead, settings: Settings, rule: Rule | None
+) -> StoredResponse | Refusal:
+    """The response as it will be stored, its body and stamps still to come, or why it is not.
+
+    *rule* is that of the path, or what ``Settings.rule`` made of this response.
+    """
+    caching = caching_of(head, settings)
+    refusal = forbidden(exchange, head, caching, settings)
+    if refusal is not None:
+        return refusal
+    names = nominated_names(exchange, head, settings)
+    if isinstance(names, Refusal):
+        return names
+    groups = groups_of(exchange, head, rule)
+    if groups is None:
+        return Refusal.GROUPS
+    now = exchange.response_time
+    lifetime = lifetime_of(head, caching, rule, settings, now, exchange.draw)
+    if lifetime is None:
+        return status_refusal(head.status)
+    generated_at = now - corrected_initial_age(head, exchange.request_time, now)
+    fresh_until = generated_at if requires_validation(caching) else generated_at + lifetime.seconds
+    if fresh_until <= now:
+        # It could be used after a validation only, and nothing here validates.
+        return Refusal.NO_LIFETIME
+    return as_stored(
+        exchange, head, settings, rule, caching, lifetime, generated_at, fresh_until, names, groups
+    )
+
+
+def forbidden(
+    exchange: Exchange, head: ResponseHead, caching: Caching, settings: Settings
+) -> Refusal | None:
+    """The conditions of §3 that a response fails whatever its lifetime; ``None``: none."""
+    directives = caching.directives
+    status = head.status
+    understood = "must-understand" in directives and status in UNDERSTOOD_STATUSES
+    if head.values(b"set-cookie") or head.values(b"set-cookie2"):
+        return Refusal.SET_COOKIE
+    if directives.field_names("private") == frozenset():
+        return Refusal.PRIVATE
+    if "no-store" in directives and not understood:
+        return Refusal.NO_STORE
+    if "must-understand" in directives and not understood:
+        return Refusal.STATUS
+    if not 200 <= status <= 599 or status in (206, 304):
+        return Refusal.STATUS
+    if any(
+        value.partition(b";")[0].strip().lower() in ENDLESS_MEDIA_TYPES
+        for value in head.values(b"content-type")
+    ):
+        return Refusal.MEDIA_TYPE
+    if exchange.authorization and not authorized(caching, settings):
+        return Refusal.NOT_SHARED
+    if exchange.personal and not said_shared(caching):
+        return Refusal.NOT_SHARED
+    return length_refusal(head, settings)
+
+
+def length_refusal(head: ResponseHead, settings: Settings) -> Refusal | None:
+    """Several, malformed or too large a Content-Length."""
+    lengths = head.values(b"content-length")
+    if not lengths:
+        return None
+    declared = declared_length(head)
+    if declared is None:
+        return Refusal.LENGTH
+    return Refusal.TOO_LARGE if declared > settings.max_body_bytes else None
+
+
+def declared_length(head: ResponseHead) -> int | None:
+    """Content-Length in bytes; ``None`` where it is absent, repeated or malformed."""
+    lengths = head.values(b"content-length")
+    if len(lengths) != 1 or len(lengths[0]) > 18:
+        return None
+    return int(lengths[0]) if lengths[0].isdigit() else None
+
+
+def said_shared(caching: Caching) -> bool:
+    """The app itself said that a shared cache may give this to anybody (decision 4)."""
+    return (
+        caching.targeted or "public" in caching.directives or "s-maxage" in caching.directives
+    )
+
+
+def authorized(caching: Caching, settings: Settings) -> bool:
+    """§3.5: what lets a response answer, or come of, a request with Authorization."""
+    directives = caching.directives
+    return (
+        "public" in directives
+        or "s-maxage" in directives
+        or (settings.authorization_must_revalidate and "must-revalidate" in directives)
+    )
+
+
+def status_refusal(status: int) -> Refusal:
+    """Why a response without any lifetime is not stored, by its status."""
+    if status in (401, 403):
+        return Refusal.DENIED
+    if 300 <= status < 400:
+        return Refusal.REDIRECT
+    return Refusal.NO_LIFETIME if status in ANSWERS else Refusal.STATUS
+
+
+def nominated_names(
+    exchange: Exchange, head: ResponseHead, settings: Settings
+) -> tuple[bytes, ...] | Refusal:
+    """The request fields this response varies by (§4.1): those of Vary, and those implied."""
+    names = set(exchange.known_names)
+    for value in head.values(b"vary"):
+        for member in split_list(value):
+            if is_any(member):
+                return Refusal.VARY_ANY
+            names.add(member.lower())
+    if any(map(settings.plan.is_credential, names)):
+        return Refusal.VARY_CREDENTIALS
+    if any(value.strip() != b"*" for value in head.values(b"access-control-allow-origin")):
+        names.add(b"origin")
+    if head.values(b"content-encoding"):
+        names.add(b"accept-encoding")
+    if exchange.compiled is not None:
+        names.update(exchange.compiled.vary)
+    return tuple(sorted(names)) if len(names) <= MAX_NOMINATED else Refusal.VARY_TOO_MANY
+
+
+def rule_groups(rule: Rule | None, params: Mapping[str, str]) -> list[str]:
+    """The groups of a rule with the parameters of its path put in."""
+    if rule is None:
+        return []
+    return [
+        PLACEHOLDER.sub(lambda found: params.get(found[1], ""), group) for group in rule.groups
+    ]
+
+
+def groups_of(
+    exchange: Exchange, head: ResponseHead, rule: Rule | None
+) -> tuple[str, ...] | None:
+    """The groups of the rule, then those that Cache-Groups names (RFC 9875); ``None``: too many
+
+    or unreadable, so that a purge of one could not be kept to.
+    """
+    groups = rule_groups(rule, exchange.params)
+    lines = head.values(b"cache-groups")
+    if lines:
+        named = parse_groups(lines)
+        if named is None:
+            return None
+        groups += named
+    unique = tuple(dict.fromkeys(groups))
+    return unique if len(unique) <= MAX_GROUPS else None
+
+
+def as_stored(
+    exchange: Exchange,
+    head: ResponseHead,
+    settings: Settings,
+    rule: Rule | None,
+    caching: Caching,
+    lifetime: Lifetime,
+    generated_at: float,
+    fresh_until: float,
+    names: Iterable[bytes],
+    groups: tuple[str, ...],
+) -> StoredResponse:
+    """Put together what :func:`admit` found."""
+    stale = may_be_stale(caching)
+    revalidate_until = fresh_until + stale_seconds(
+        "stale-while-revalidate",
+        caching,
+        None if rule is None else rule.stale_while_revalidate,
+        settings.stale_while_revalidate,
+        stale,
+    )
+    error_until = fresh_until + stale_seconds(
+        "stale-if-error",
+        caching,
+        None if rule is None else rule.stale_if_error,
+        settings.stale_if_error,
+        stale,
+    )
+    etags = head.values(b"etag")
+    etag = parse_entity_tag(etags[0]) if len(etags) == 1 else None
+    modified = head.values(b"last-modified")
+    last_modified = (
+        parse_date(modified[0], exchange.response_time) if len(modified) == 1 else None
+    )
+    keep = settings.keep if etag is not None or last_modified is not None else 0.0
+    shared = said_shared(caching)
+    impersonal = exchange.anonymous and (
+        head.status in ANSWERS or (rule is not None and head.status in rule.statuses)
+    )
+    emitted, browser_ttl = emitted_cache_control(caching, lifetime, rule)
+    return StoredResponse(
+        status=head.status,
+        lines=stored_lines(head, caching, settings) + emitted,
+        body=b"",
+        generated_at=generated_at,
+        fresh_until=fresh_until,
+        revalidate_until=revalidate_until,
+        error_until=error_until,
+        may_be_stale=stale,
+        discard_at=max(fresh_until, revalidate_until, error_until) + keep,
+        etag=None if etag is None else EntityTag(*etag),
+        last_modified=last_modified,
+        explicitly_shared=shared or impersonal,
+        authorized_reuse=impersonal or authorized(caching, settings),
+        browser_ttl=browser_ttl,
+        nominated=nominated_values(names, exchange.request, exchange.compiled),
+        groups=groups,
+        stamps=(),
+    )
+
+
+def stored_lines(head: ResponseHead, caching: Caching, settings: Settings) -> tuple[Line, ...]:
+    """§3.1: the lines without what belongs to one connection, one exchange or one user."""
+    left_out = set(HOP_BY_HOP) | settings.plan.unstored_fields | {b"age"}
+    for value in head.values(b"connection"):
+        left_out.update(member.lower() for member in split_list(value))
+    for directive in ("no-cache", "private"):
+        left_out.update(caching.directives.field_names(directive) or ())
+    return tuple(line for line in head.lines if line[0] not in left_out)
+
+
+def is_malformed_length(head: ResponseHead, size: int) -> bool:
+    """Whether the body's *size* in bytes disagrees with what Content-Length declared."""
+    declared = declared_length(head)
+    return declared is not None and declared != size
