@@ -51,6 +51,8 @@ class Shape(NamedTuple):
     ranged: bool
     exceptional: bool
     """A body, an origin's precondition or Cache-Control may be there: look at the values."""
+    irregular: bool
+    """A name is not as ASGI wants it, lower-case bytes: what it means is not known."""
 
 
 class CompiledRule(NamedTuple):
@@ -64,11 +66,10 @@ class CompiledRule(NamedTuple):
     cookies: frozenset[bytes]
     vary: tuple[bytes, ...]
     languages: tuple[bytes, ...]
-
-    @property
-    def folds_query(self) -> bool:
-        """Whether some parameters do not count."""
-        return self.query is not None or self.ignored_query is not None
+    folds_query: bool
+    """Some parameters do not count."""
+    looks_at_credentials: bool
+    """What a request's credentials are changes its key, or whether it is looked up at all."""
 
 
 def lower_names(names: Iterable[str]) -> tuple[bytes, ...]:
@@ -91,6 +92,8 @@ def compile_rule(rule: Rule) -> CompiledRule:
         cookies=frozenset(name.encode("latin-1") for name in rule.cookies),
         vary=tuple(sorted(vary)),
         languages=tuple(language.lower().encode("ascii") for language in rule.languages),
+        folds_query=rule.query is not None or bool(patterns),
+        looks_at_credentials=rule.ttl is not None and (not rule.anonymous or bool(rule.cookies)),
     )
 
 
@@ -139,13 +142,12 @@ class Plan:
 
     def shape(self, names: tuple[bytes, ...]) -> Shape:
         """Work out what *names* mean, and remember it."""
-        present = frozenset(name.lower() for name in names)
+        irregular = any(type(name) is not bytes or name != name.lower() for name in names)
+        present = frozenset() if irregular else frozenset(names)
         credentials = tuple(sorted(filter(self.is_credential, present)))
         shape = Shape(
             credentials=credentials,
-            personal=any(
-                name != COOKIE or not self._cookies_ignored for name in credentials
-            ),
+            personal=any(name != COOKIE or not self._cookies_ignored for name in credentials),
             authorization=AUTHORIZATION in present,
             key_fields=tuple(name for name in self.key_fields if name in present),
             conditional=not CACHE_PRECONDITIONS.isdisjoint(present),
@@ -153,6 +155,7 @@ class Plan:
             exceptional=not present.isdisjoint(
                 BODY_FIELDS | ORIGIN_PRECONDITIONS | {b"cache-control"}
             ),
+            irregular=irregular,
         )
         if len(self.shapes) >= MEMO_LIMIT:
             self.shapes.clear()
