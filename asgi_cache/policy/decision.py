@@ -68,6 +68,7 @@ class Refusal(Enum):
     AUTHORITY = ("authority", False)
     PATH = ("path", False)
     TARGET_TOO_LONG = ("target-too-long", False)
+    REQUEST_FIELDS = ("request-fields", False)
     REQUEST_BODY = ("request-body", False)
     PRECONDITION = ("precondition", False)
     CREDENTIALS = ("credentials", False)

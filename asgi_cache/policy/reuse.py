@@ -77,6 +77,8 @@ def screen(request: RequestHead, settings: Settings) -> Screened | Screening:
     shape = plan.shapes.get(names)
     if shape is None:
         shape = plan.shape(names)
+    if shape.irregular:
+        return Screening(Decision.BYPASS, Refusal.REQUEST_FIELDS)
     query = request.query
     if compiled is not None and compiled.folds_query:
         query = fold_query(query, compiled)
@@ -98,7 +100,7 @@ def screen(request: RequestHead, settings: Settings) -> Screened | Screening:
         or shape.ranged
         or request.method == "HEAD"
         or settings.key is not None
-        or (compiled is not None and shape.credentials)
+        or (compiled is not None and compiled.looks_at_credentials and shape.credentials)
     ):
         return look_closer(screened, settings)
     return screened

@@ -1,0 +1,185 @@
+"""The cache without ASGI: select, keep, invalidate, purge. Keys and a store meet here.
+
+Store errors stop here, each at its verb: a look-up that fails is a miss, a write that fails is
+not stored, and only a purge that cannot be carried out raises.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+from asgi_cache.errors import ConfigurationError, StoreError, StoreUnavailable
+from asgi_cache.keeping import Keeper
+from asgi_cache.metrics import Failures, Metrics
+from asgi_cache.notes import KeyNotes
+from asgi_cache.policy.keys import EPOCH, NAMESPACE, Target, group_stamps, target_of
+from asgi_cache.scopes import purged_names
+from asgi_cache.selecting import Selector
+from asgi_cache.settings import Settings
+from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore
+from asgi_cache.stores.base import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asgi_cache.policy.decision import Refusal
+    from asgi_cache.policy.reuse import Screened
+
+STAMP_LIFE_FLOOR: Final = 7200.0
+"""Seconds that a stamp lives at least: what carries it is usually younger."""
+
+
+class Cache:
+    """A cache and its store: the handle to purge by, and what the middleware asks.
+
+    *settings* and keyword *overrides* as for :class:`Settings`. Raises
+    :class:`ConfigurationError`. Nothing is connected before the first look-up.
+    """
+
+    def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
+        if settings is None:
+            settings = Settings(**overrides)
+        elif overrides:
+            settings = settings.model_copy(update=overrides)
+        self.settings = settings
+        self.store = open_store(settings)
+        self.local_store = None if isinstance(self.store, GuardedStore) else self.store
+        """The store where it needs no guard: this process's memory."""
+        self.metrics = Metrics()
+        self.filling_bytes = 0
+        """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
+        self.now = self.store.now
+        """The store's clock: seconds since the epoch."""
+        self._life = stamp_life(settings)
+        self._failures = Failures(self.metrics)
+        self.failed = self._failures.see
+        self._notes = KeyNotes(settings.max_ttl)
+        self._draw = random.Random().random  # noqa: S311 - spreads expiry, keeps no secret
+        self.select = Selector(self._notes, self._failures).select
+        keeper = Keeper(self._notes, self._failures, self._life)
+        self.settle = keeper.settle
+        self.complete = keeper.complete
+        self.keep = keeper.keep
+        self.abandon = keeper.abandon
+        self.discard = keeper.discard
+
+    # ------------------------------------------------------------------ for a request
+
+    def store_for_request(self) -> Store:
+        """The store as one request sees it: all of its waiting comes out of one budget.
+
+        Without a guard it is ``local_store``, which costs no call.
+        """
+        store = self.store
+        return store.within(store.budget()) if isinstance(store, GuardedStore) else store
+
+    async def invalidate(self, names: Sequence[bytes], store: Store) -> None:
+        """Replace the stamps that a successful unsafe request spoils (RFC 9111 §4.4)."""
+        self.metrics.invalidations += 1
+        try:
+            await store.replace(names, (), self._life)
+        except Exception as error:
+            self.failed("invalidation", error)
+
+    def note(self, screened: Screened, refusal: Refusal) -> None:
+        """Remember for two minutes that this key's answers are no one else's (decision 3)."""
+        self._notes.refusals.put(screened.key, refusal, self.now())
+
+    def noted(self, screened: Screened) -> Refusal | None:
+        """What :meth:`note` remembered."""
+        return self._notes.refusals.get(screened.key, self.now())
+
+    def draw(self) -> float:
+        """A number from [0, 1) for ``ttl_jitter``."""
+        return self._draw() if self.settings.ttl_jitter else 0.0
+
+    # ------------------------------------------------------------------ for people
+
+    async def purge(
+        self,
+        url: str | None = None,
+        *,
+        group: str | None = None,
+        all_queries: bool = False,
+        soft: bool = False,
+    ) -> None:
+        """Make everything stored for a URL (every variant), or of a group, invalid.
+
+        *url* is absolute; where ``authorities`` is set, a path will do and means each of them.
+        *all_queries*: whatever the query. *soft*: stale instead of gone. A request that begins
+        after this has returned is not answered with a response whose fill began before. Raises
+        :class:`ConfigurationError` for a URL that names nothing, :class:`StoreError` where the
+        store could not carry it out.
+        """
+        if (url is None) == (group is None):
+            raise ConfigurationError("purge takes a URL or group=..., one of them")
+        if group is not None:
+            if all_queries:
+                raise ConfigurationError("purge: all_queries goes with a URL, not with a group")
+            await self._replace([EPOCH], [group_stamps(group, b"")[0]], soft=soft)
+        elif url is not None:
+            await self._replace([], self._stamps_of(url, all_queries), soft=soft)
+
+    def _stamps_of(self, url: str, all_queries: bool) -> list[bytes]:
+        """The stamps that a purge of *url* replaces."""
+        if url.startswith("/") and not url.startswith("//"):
+            bases = [Target(name.encode(), b"/", b"") for name in self.settings.authorities]
+            targets = [target_of(url, self.settings, base) for base in bases]
+        else:
+            targets = [target_of(url, self.settings)]
+        found = [target for target in targets if target is not None]
+        if not found or len(found) < len(targets):
+            raise ConfigurationError(
+                f"purge: {url!r} names no host; give an absolute URL such as "
+                "'https://shop.example/products/1', or set authorities"
+            )
+        return purged_names(found, all_queries)
+
+    async def purge_targets(
+        self, targets: Sequence[Target], *, all_queries: bool = False, soft: bool = False
+    ) -> None:
+        """As :meth:`purge`, for targets that were resolved elsewhere."""
+        await self._replace([], purged_names(targets, all_queries), soft=soft)
+
+    async def purge_all(self, *, soft: bool = False) -> None:
+        """Make everything in this cache's namespace invalid; *soft*: stale instead of gone."""
+        await self._replace([], [NAMESPACE], soft=soft)
+
+    async def _replace(self, first: list[bytes], names: list[bytes], *, soft: bool) -> None:
+        hard, soft_names = (first, names) if soft else (first + names, [])
+        try:
+            await self.store.replace(hard, soft_names, self._life)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreUnavailable(f"the purge was not carried out: {error!r}") from error
+        self.metrics.purges += 1
+
+    async def aclose(self) -> None:
+        """Close the connections that this cache opened; it may be used again."""
+        await self.store.aclose()
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that *settings* name, guarded unless it is this process's own memory."""
+    store = settings.store
+    if isinstance(store, MemoryStore | GuardedStore):
+        return store
+    if isinstance(store, str) and store.startswith("memory:"):
+        return MemoryStore(settings.near_bytes)
+    if not isinstance(store, Store):
+        store = RedisStore(store, settings.namespace)
+    return GuardedStore(
+        store, timeout=settings.store_timeout, request_timeout=settings.request_store_timeout
+    )
+
+
+def stamp_life(settings: Settings) -> float:
+    """Seconds that a new stamp lives: twice what a rule's response may, and no less than 2 h.
+
+    A response that lives longer has its stamps renewed when it is stored.
+    """
+    ttls = [rule.ttl for rule in settings.paths.values() if rule is not False and rule.ttl]
+    longest = min(settings.max_ttl, max([*ttls, settings.default_ttl or 0.0], default=0.0))
+    return max(STAMP_LIFE_FLOOR, 2 * (longest + settings.keep))

@@ -1,0 +1,153 @@
+"""Fills: what is settled before the app is called, and how its response comes to be stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from asgi_cache.model import NominatedFields, StoredResponse
+from asgi_cache.policy.decision import Refusal
+from asgi_cache.policy.keys import EPOCH, variant_slots
+from asgi_cache.policy.storing import MAX_GROUPS
+from asgi_cache.scopes import group_names
+from asgi_cache.selection import carry
+from asgi_cache.stores.base import VARIANT_SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from asgi_cache.metrics import Failures
+    from asgi_cache.model import Record
+    from asgi_cache.notes import KeyNotes
+    from asgi_cache.policy.reuse import Screened
+    from asgi_cache.selection import Selection
+    from asgi_cache.stores.base import Store
+
+
+class Keeper:
+    """The fills of one cache; *life*: seconds that a new stamp lives at least."""
+
+    __slots__ = ("_failures", "_life", "_notes")
+
+    def __init__(self, notes: KeyNotes, failures: Failures, life: float) -> None:
+        self._notes = notes
+        self._failures = failures
+        self._life = life
+
+    async def settle(self, selection: Selection, store: Store) -> bool:
+        """Give every stamp found missing a value before the app is called.
+
+        ``False``: the store did not answer, so that nothing of this fill may be stored.
+        """
+        missing = [name for name in selection.names if selection.stamps.get(name) is None]
+        if selection.epoch is None:
+            missing.append(EPOCH)
+        if not missing:
+            return True
+        try:
+            settled = await store.settle(missing, self._life)
+        except Exception as error:
+            self._failures.see("settle", error)
+            selection.available = False
+            return False
+        selection.stamps.update(zip(missing, settled, strict=True))
+        selection.epoch = selection.stamps.pop(EPOCH, selection.epoch)
+        return True
+
+    def complete(
+        self, stored: StoredResponse, screened: Screened, selection: Selection
+    ) -> StoredResponse:
+        """*stored* with the stamps known by now; requests of this worker hit it from here on,
+
+        before its last bytes are sent, unless its groups have to be asked for first.
+        """
+        names = self._carried_names(stored, selection, screened)
+        stored = replace(stored, stamps=carry(names, selection.stamps))
+        if len(stored.stamps) == len(names):
+            self._notes.completed[screened.key] = stored
+        return stored
+
+    async def keep(
+        self, stored: StoredResponse, screened: Screened, selection: Selection, store: Store
+    ) -> Refusal | None:
+        """Store what :meth:`complete` returned; the refusal where a purge or the store forbids."""
+        try:
+            names = self._carried_names(stored, selection, screened)
+            if len(stored.stamps) < len(names):
+                if not await self._settle_groups(names, screened, selection, store):
+                    return Refusal.PURGED
+                stored = replace(stored, stamps=carry(names, selection.stamps))
+            await store.write(
+                screened.target,
+                screened.key,
+                self._placed(stored, selection),
+                [name for name, _, _ in stored.stamps],
+            )
+        except Exception as error:
+            self._failures.see("write", error)
+            return Refusal.STORE_UNAVAILABLE
+        finally:
+            self._notes.completed.pop(screened.key, None)
+        self._failures.metrics.stores += 1
+        self._notes.refusals.drop(screened.key)
+        return None
+
+    def abandon(self, screened: Screened) -> None:
+        """Undo :meth:`complete` where :meth:`keep` will not follow."""
+        self._notes.completed.pop(screened.key, None)
+
+    async def _settle_groups(
+        self, names: Sequence[bytes], screened: Screened, selection: Selection, store: Store
+    ) -> bool:
+        """Groups that only the response names: settle them, and *then* read the epoch.
+
+        A group purge replaces the epoch before it writes its stamps: an epoch that is still the
+        one read before the app call proves that none of these was purged since.
+        """
+        unread = [name for name in names if selection.stamps.get(name) is None]
+        selection.stamps.update(zip(unread, await store.settle(unread, self._life), strict=True))
+        _, (epoch,) = await store.read(screened.target, screened.key, (), (EPOCH,))
+        # Remembered either way: the next fill reads these first, so that purges of other groups
+        # cannot keep this one from being stored for ever.
+        extra = tuple(name for name in names if name not in selection.required)
+        self._notes.groups.put(screened.key, extra, store.now())
+        noted = selection.epoch
+        return epoch is not None and noted is not None and epoch.nonce == noted.nonce
+
+    def _placed(self, stored: StoredResponse, selection: Selection) -> Mapping[int, Record]:
+        """Which record goes into which slot (decision 8)."""
+        if not stored.nominated:
+            return {0: stored}
+        known = selection.nominated
+        names = tuple(name for name, _ in stored.nominated)
+        groups = stored.groups if known is None else (*known.groups, *stored.groups)
+        until = stored.discard_at if known is None else max(known.discard_at, stored.discard_at)
+        first, second = variant_slots(stored.nominated, VARIANT_SLOTS)
+        slot = first
+        if selection.slots == (first, second):
+            one, other = selection.candidates
+            if one is not None and one.nominated != stored.nominated:
+                replaces = (
+                    other is None
+                    or other.nominated == stored.nominated
+                    or other.generated_at < one.generated_at
+                )
+                slot = second if replaces else first
+        fields = NominatedFields(names, tuple(dict.fromkeys(groups))[:MAX_GROUPS], until)
+        return {0: fields, slot: stored}
+
+    async def discard(self, screened: Screened, stored: StoredResponse, store: Store) -> None:
+        """Take back what was stored in good faith: its app broke the protocol afterwards."""
+        slots = (0,) if not stored.nominated else variant_slots(stored.nominated, VARIANT_SLOTS)
+        try:
+            for slot in slots:
+                await store.remove(screened.target, screened.key, slot)
+        except Exception as error:
+            self._failures.see("remove", error)
+
+    def _carried_names(
+        self, stored: StoredResponse, selection: Selection, screened: Screened
+    ) -> tuple[bytes, ...]:
+        """The scopes that *stored* belongs to: the request's, and its own groups."""
+        groups = group_names(stored.groups, screened.authority)
+        return tuple(dict.fromkeys((*selection.required, *groups)))

@@ -1,0 +1,65 @@
+"""Counters by decision and by refusal: what the cache did, in the words of its own tables."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from asgi_cache.errors import CacheError
+from asgi_cache.policy.decision import Decision, Refusal
+
+LOG_INTERVAL: Final = 1.0
+
+logger = logging.getLogger("asgi_cache")
+
+
+class Metrics:
+    """Counts since construction, of this process.
+
+    The lists are indexed by ``Decision.index`` and ``Refusal.index``, so that counting a hit is
+    an addition and not a call.
+    """
+
+    __slots__ = ("decisions", "invalidations", "purges", "refusals", "store_failures", "stores")
+
+    def __init__(self) -> None:
+        self.decisions = [0] * len(Decision)
+        self.refusals = [0] * len(Refusal)
+        self.stores = 0
+        self.invalidations = 0
+        self.purges = 0
+        self.store_failures = 0
+
+    def by_label(self) -> dict[str, int]:
+        """The counters that are not zero, by ``decision.<label>``, ``refusal.<label>`` and name."""
+        counts = {
+            f"decision.{decision.label}": self.decisions[decision.index] for decision in Decision
+        }
+        counts |= {f"refusal.{refusal.label}": self.refusals[refusal.index] for refusal in Refusal}
+        counts |= {
+            name: getattr(self, name)
+            for name in ("stores", "invalidations", "purges", "store_failures")
+        }
+        return {name: count for name, count in counts.items() if count}
+
+
+class Failures:
+    """Where the failures of a store, and of the user's own functions, are counted and logged."""
+
+    __slots__ = ("_logged_at", "metrics")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self._logged_at: dict[str, float] = {}
+
+    def see(self, operation: str, error: Exception) -> None:
+        """Count *error*; log it, at most once a second for each operation and type of error."""
+        self.metrics.store_failures += 1
+        kind = f"{operation}:{type(error).__name__}"
+        now = time.monotonic()
+        if now - self._logged_at.get(kind, -LOG_INTERVAL) < LOG_INTERVAL:
+            return
+        self._logged_at[kind] = now
+        expected = isinstance(error, CacheError)
+        logger.warning("%s failed: %s", operation, error, exc_info=None if expected else error)

@@ -1,0 +1,65 @@
+"""Bounded memory of one worker about keys: what need not be found out again with each request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from asgi_cache.model import StoredResponse
+    from asgi_cache.policy.decision import Refusal
+
+NOTE_SECONDS: Final = 120.0
+NOTES: Final = 4096
+
+V = TypeVar("V")
+
+
+class Notes(Generic[V]):
+    """Values by key, each for a while; the oldest goes when there is no room.
+
+    Losing one costs an app call or a round trip, never a wrong answer.
+    """
+
+    __slots__ = ("_limit", "_seconds", "held")
+
+    def __init__(self, limit: int = NOTES, seconds: float = NOTE_SECONDS) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self.held: dict[bytes, tuple[float, V]] = {}
+        """What is there, with its end: empty for most workers, and then not worth a call."""
+
+    def put(self, key: bytes, value: V, now: float) -> None:
+        """Remember *value* from *now* (seconds) on."""
+        self.held.pop(key, None)
+        if len(self.held) >= self._limit:
+            del self.held[next(iter(self.held))]
+        self.held[key] = (now + self._seconds, value)
+
+    def get(self, key: bytes, now: float) -> V | None:
+        """What is remembered of *key*; ``None``: nothing, or it is too old."""
+        note = self.held.get(key)
+        if note is None:
+            return None
+        until, value = note
+        if now < until <= now + self._seconds:
+            return value
+        del self.held[key]
+        return None
+
+    def drop(self, key: bytes) -> None:
+        """Forget *key*."""
+        self.held.pop(key, None)
+
+
+class KeyNotes:
+    """What one worker remembers about keys, for all its look-ups and fills."""
+
+    __slots__ = ("completed", "groups", "refusals")
+
+    def __init__(self, max_ttl: float) -> None:
+        self.refusals: Notes[Refusal] = Notes()
+        """Why the answers at a key are no one else's (design: decision 3)."""
+        self.groups: Notes[tuple[bytes, ...]] = Notes(seconds=max_ttl)
+        """Stamps of groups that only responses at a key name: read with the next look-up."""
+        self.completed: dict[bytes, StoredResponse] = {}
+        """Responses that are whole and on their way into the store."""

@@ -1,0 +1,53 @@
+"""The scopes of invalidation a response belongs to, as names of stamps (design: invalidation)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asgi_cache.policy.keys import (
+    NAMESPACE,
+    Target,
+    group_stamps,
+    path_stamp,
+    target_stamp,
+)
+from asgi_cache.policy.storing import rule_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from asgi_cache.policy.reuse import Screened
+
+
+def required_names(screened: Screened) -> tuple[bytes, ...]:
+    """The scopes that the request alone tells: what every response to it must carry.
+
+    A target without query reads no path stamp: a purge of all queries writes both.
+    """
+    # Every hit comes by here: target_stamp() without the call.
+    names: tuple[bytes, ...] = (NAMESPACE, b"t" + screened.target)
+    if screened.query:
+        names += (path_stamp(screened.authority, screened.request.raw_path),)
+    compiled = screened.compiled
+    if compiled is not None and compiled.rule.groups and screened.match is not None:
+        groups = rule_groups(compiled.rule, screened.match.params)
+        names += group_names(groups, screened.authority)
+    return names
+
+
+def group_names(groups: Iterable[str], authority: bytes) -> tuple[bytes, ...]:
+    """Both stamps of each group, without repeats."""
+    names = [name for group in groups for name in group_stamps(group, authority)]
+    return tuple(dict.fromkeys(names))
+
+
+def purged_names(targets: Sequence[Target], all_queries: bool) -> list[bytes]:
+    """What a purge of *targets* replaces; with *all_queries* whatever their query."""
+    names: list[bytes] = []
+    for target in targets:
+        if all_queries:
+            names.append(path_stamp(target.authority, target.path))
+            names.append(target_stamp(target._replace(query=b"").text))
+        else:
+            names.append(target_stamp(target.text))
+    return names
