@@ -1,0 +1,231 @@
+"""The commands of the command line, each a function of its options.
+
+What needs the extra ``cli`` is imported by the command that uses it, so that the others work
+without. What must not be here: the options themselves, and how errors are told (``cli``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from asgi_cache import Cache, StoreError, wrap
+from asgi_cache.serving import CommandError, PortInUseError, listen, load_app, url_of
+from asgi_cache.settings import Settings, load
+from asgi_cache.sources import KEYWORD, read_number
+from asgi_cache.stores.base import RESPONSE_SLOT
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+DEFAULT_PORT: Final = 8000
+MEMORY: Final = "memory://"
+PATIENCE: Final = 2.0
+"""Seconds that a person waits for the store, whatever ``store_timeout`` is."""
+UNUSED: Final = b"asgi-cache check"
+"""A target and key that no request has: no authority stands in it."""
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Serve a small shop behind the cache and show what the cache does."""
+    from asgi_cache import demo
+
+    settings = demo.settings_of(MEMORY if options.store is None else options.store)
+    console = make_console()
+    if settings.store != MEMORY:
+        asyncio.run(seconds_to_answer(settings))
+    try:
+        cached = listen(options.host, DEFAULT_PORT if options.port is None else options.port)
+    except PortInUseError:
+        if options.port is not None:
+            raise
+        cached = listen(options.host, 0)
+        taken = cached.getsockname()[1]
+        console.print(f"Port {DEFAULT_PORT} is in use, so this takes {taken}.", highlight=False)
+    with cached, listen(options.host, 0) as uncached, contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(demo.demonstrate(settings, cached, uncached, console, once=options.once))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Serve an app behind the cache."""
+    import uvicorn
+
+    settings, _ = load_settings(options, options.ttl)
+    app = wrap(load_app(options.app, factory=options.factory), settings)
+    if settings.store != MEMORY:
+        asyncio.run(seconds_to_answer(settings))
+    listening = listen(options.host, options.port)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    rules = f"{len(settings.paths)} path rule{'' if len(settings.paths) == 1 else 's'}"
+    say(
+        f"{options.app} is served on {url_of(listening)}/ behind asgi-cache "
+        f"(store {settings.shown()['store']}, {rules}). Ctrl-C ends it."
+    )
+    with listening, contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+
+
+def check(options: argparse.Namespace) -> None:
+    """Show the settings in force and whether the store answers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    settings, sources = load_settings(options)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("source", overflow="fold")
+    for name, value in settings.shown().items():
+        source = "command line" if sources[name] == KEYWORD else sources[name]
+        style = "dim" if source == "default" else "bold"
+        table.add_row(name, Text(in_words(value)), Text(source), style=style)
+    make_console().print(table)
+    if settings.store == MEMORY:
+        answer = "lies in each server process: there is nothing to connect to"
+    else:
+        seconds = asyncio.run(seconds_to_answer(settings))
+        answer = f"answers in {seconds * 1e3:.1f} ms"
+        if seconds > settings.store_timeout:
+            answer += (
+                f", after store_timeout ({settings.store_timeout:g} s): requests would go on "
+                "without the cache"
+            )
+    say(f"store: {settings.shown()['store']} {answer}")
+
+
+def purge(options: argparse.Namespace) -> None:
+    """Purge a URL, a group or everything."""
+    settings, _ = load_settings(options)
+    if settings.store == MEMORY:
+        raise CommandError(
+            "the store is memory://, which lies in each server process: a purge from here would "
+            "reach none. Name the servers' store (--store, ASGI_CACHE_STORE or a file), or purge "
+            "in the app: await asgi_cache.from_scope(scope).purge(...)"
+        )
+    if options.all_queries and options.url is None:
+        raise CommandError("--all-queries goes with a URL")
+    shown = settings.shown()["store"]
+    try:
+        asyncio.run(carry_out(settings, options))
+    except StoreError as error:
+        raise CommandError(f"the purge may not have reached {shown}: {error}") from None
+    if options.all:
+        what = "everything"
+    elif options.group is not None:
+        what = f"group {options.group}"
+    else:
+        what = f"{options.url} ({'whatever the query' if options.all_queries else 'every variant'})"
+    done = "made stale" if options.soft else "purged"
+    say(f"{done}: {what}, in {shown}, namespace {settings.namespace}")
+
+
+def make_console() -> Console:
+    """Where tables go; whoever stops reading them ends the command, as with :func:`say`."""
+    from rich.console import Console
+
+    class PlainConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return PlainConsole()
+
+
+async def carry_out(settings: Settings, options: argparse.Namespace) -> None:
+    """The purge that *options* ask for."""
+    async with contextlib.AsyncExitStack() as stack:
+        cache = Cache(settings)
+        stack.push_async_callback(close, cache)
+        if options.all:
+            await cache.purge_all(soft=options.soft)
+        else:
+            await cache.purge(
+                options.url,
+                group=options.group,
+                all_queries=options.all_queries,
+                soft=options.soft,
+            )
+
+
+async def seconds_to_answer(settings: Settings) -> float:
+    """How long the store takes to answer a read, once connected. Raises CommandError."""
+    cache = Cache(settings.model_copy(update={"store_timeout": PATIENCE}))
+    try:
+        began = 0.0
+        for _ in ("the first also connects", "the second is timed"):
+            began = perf_counter()
+            await cache.store.read(UNUSED, UNUSED, RESPONSE_SLOT, ())
+        return perf_counter() - began
+    except StoreError as error:
+        reason = str(error).removeprefix("read: ")
+        shown = settings.shown()["store"]
+        raise CommandError(f"the store {shown} does not answer: {reason}") from None
+    finally:
+        await close(cache)
+
+
+async def close(cache: Cache) -> None:
+    """Close *cache*; a failure to do so is not what there is to say."""
+    with contextlib.suppress(StoreError):
+        await cache.aclose()
+
+
+def load_settings(
+    options: argparse.Namespace, given_ttls: Sequence[str] = ()
+) -> tuple[Settings, dict[str, str]]:
+    """The settings in force here, and each one's source."""
+    overrides: dict[str, object] = {}
+    if options.store is not None:
+        overrides["store"] = options.store
+    if given_ttls:
+        overrides["paths"] = paths_of(given_ttls)
+    return load(options.config, overrides, directory=Path())
+
+
+def paths_of(given_ttls: Sequence[str]) -> dict[str, object]:
+    """``TEMPLATE=SECONDS``, several times, as the setting ``paths``. Raises CommandError."""
+    paths: dict[str, object] = {}
+    for text in given_ttls:
+        template, equals, value = text.rpartition("=")
+        if not equals:
+            raise CommandError(
+                f"--ttl {text!r}: allowed is TEMPLATE=SECONDS, '/products/{{id}}=60'"
+            )
+        if template in paths:
+            raise CommandError(f"--ttl {text!r}: {template} is there already")
+        paths[template] = False if value == "false" else read_number(value)
+    return paths
+
+
+def in_words(value: object) -> str:
+    """A setting's value as a person reads it."""
+    if isinstance(value, Mapping):
+        rules = [f"{template} = {in_json(rule)}" for template, rule in value.items()]
+        return "\n".join(rules) or "-"
+    if isinstance(value, tuple):
+        return ", ".join(value) or "-"
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    if isinstance(value, str):
+        return value
+    return "-" if value is None else in_json(value)
+
+
+def in_json(value: object) -> str:
+    """*value* in JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def say(line: str) -> None:
+    """Write *line*, at once also where somebody waits for it at a pipe's end."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
