@@ -10,10 +10,12 @@ What must not be here: any rule about what may be stored or reused, any wire for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from asgi_cache.model import Record, Stamp
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from asgi_cache.model import Record, Stamp
 
 VARIANT_SLOTS: Final = 32
 RESPONSE_SLOT: Final = (0,)

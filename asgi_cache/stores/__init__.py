@@ -1,0 +1,18 @@
+"""Where records and stamps lie: the protocol, the stores, and what stands between them."""
+
+from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Records, Stamps, Store
+from asgi_cache.stores.guarded import Budget, GuardedStore
+from asgi_cache.stores.memory import MemoryStore
+from asgi_cache.stores.redis import RedisStore
+
+__all__ = [
+    "RESPONSE_SLOT",
+    "VARIANT_SLOTS",
+    "Budget",
+    "GuardedStore",
+    "MemoryStore",
+    "Records",
+    "RedisStore",
+    "Stamps",
+    "Store",
+]

@@ -1,0 +1,58 @@
+"""Fixtures for every test: a virtual clock, a real Redis, a namespace of one's own in it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from tests.servers import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One server for the whole run; a test that stops or pauses one starts its own."""
+    with RedisServer() as server:
+        yield server
+        immortal = keys_without_end(server.url)
+    assert immortal == []
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    return redis_server.url
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A prefix that no other test uses, so there is nothing to clean up."""
+    return f"test-{uuid.uuid4().hex}"
+
+
+def keys_without_end(url: str) -> list[bytes]:
+    """Every key without a time to live (case S15)."""
+    with redis.Redis.from_url(url) as client:
+        return [key for key in client.scan_iter(count=1000) if client.ttl(key) == -1]

@@ -1,0 +1,470 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import fakeredis
+import pytest
+import redis.asyncio
+
+from asgi_cache.errors import ConfigurationError, StoreUnavailable
+from asgi_cache.stores import RESPONSE_SLOT, RedisStore
+from asgi_cache.stores.connections import Connections
+from tests.servers import RedisServer, free_port
+from tests.stores.records import stored_response
+from tests.stores.wire import Relay, answer_handshake, read_command, serving, until
+
+TARGET, KEY = b"shop.example/", b"https\0shop.example/"
+LIFE = 3600.0
+
+
+async def held(store: RedisStore, key: bytes = KEY) -> Any:
+    (record,), _ = await store.read(TARGET, key, RESPONSE_SLOT, ())
+    return record
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        ("http://127.0.0.1", "must begin with"),
+        ("redis:/", None),
+        ("127.0.0.1:6379", "must begin with"),
+        ("s3cret@127.0.0.1", "must begin with"),
+        ("redis://:s3cret@127.0.0.1:port", "no usable URL"),
+        ("redis://:s3cret@127.0.0.1:s3cret/1", "no usable URL"),
+        ("redis://:s3cret@127.0.0.1:99999", "no usable URL"),
+        ("redis://:s3cret@[::1", "no usable URL"),
+        ("redis://:s3cret@127.0.0.1/shop", "database 'shop'"),
+        ("redis://127.0.0.1/0?colour=red", "colour"),
+        ("redis://127.0.0.1/0?db=x", "no usable URL"),
+        ("redis://127.0.0.1/0?decode_responses=True", "decode_responses"),
+        (redis.asyncio.Redis(decode_responses=True), "decode_responses"),
+        (redis.Redis(), "redis.asyncio"),
+        (None, "NoneType"),
+    ],
+)
+def test_o11_wrong_servers_are_refused_without_their_password(server: Any, said: str) -> None:
+    if said is None:
+        RedisStore(server, "shop")  # the default host and port
+        return
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        RedisStore(server, "shop")
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_unix_sockets(redis_server: RedisServer, namespace: str) -> None:
+    store = RedisStore(redis_server.unix_url, namespace)
+    assert await held(store) is None
+    assert "redis.sock" in repr(store)
+    await store.aclose()
+
+
+async def test_nobody_there_is_unavailable_at_once() -> None:
+    store = RedisStore(f"redis://127.0.0.1:{free_port()}", "shop")
+    with pytest.raises(StoreUnavailable, match="read: ConnectionError: "):
+        await held(store)
+
+
+async def test_x02_a_server_that_ends_is_unavailable_and_found_again(namespace: str) -> None:
+    server = RedisServer()
+    server.start()
+    store = RedisStore(server.url, namespace)
+    record = stored_response(time.time() + 60)
+    await store.write(TARGET, KEY, {0: record}, ())
+    server.kill()
+    for operation in (
+        lambda: held(store),
+        lambda: store.write(TARGET, KEY, {0: record}, ()),
+        lambda: store.remove(TARGET, KEY, 0),
+        lambda: store.settle([b"n"], LIFE),
+        lambda: store.replace([b"n"], [b"n"], LIFE),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await operation()
+    server.start()
+    assert await held(store) is None
+    await store.aclose()
+    server.stop()
+
+
+async def test_an_idle_connection_that_the_server_closed_costs_nothing(
+    redis_server: RedisServer, namespace: str
+) -> None:
+    store = RedisStore(redis_server.url, namespace)
+    await held(store)
+    (connection,) = store._connections._of_this_loop()._idle
+    with redis.Redis.from_url(redis_server.url) as admin:
+        address = "{}:{}".format(*connection._writer.get_extra_info("sockname"))
+        admin.client_kill(address)
+    await until(connection._reader.at_eof)
+    assert await held(store) is None
+    await store.aclose()
+
+
+async def test_x12_a_wrong_password_is_unavailable_and_not_told(redis_url: str) -> None:
+    store = RedisStore(redis_url.replace("//", "//nobody:s3cret@"), "shop")
+    with pytest.raises(StoreUnavailable, match="AuthenticationError") as caught:
+        await held(store)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_a_password_that_the_server_repeats_is_not_told() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            *_, last = await read_command(reader)
+            writer.write(b"-ERR unknown command, with args beginning with: %b\r\n" % last)
+
+    async with serving(handler) as url:
+        store = RedisStore(url.replace("//", "//:s3cret@"), "shop")
+        with pytest.raises(StoreUnavailable, match=r"\*\*\*") as caught:
+            await held(store)
+        assert "s3cret" not in str(caught.value)
+
+
+Operation = Callable[[RedisStore], Awaitable[object]]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda store: store.settle([b"n"], LIFE),
+        lambda store: store.replace([b"n"], [], LIFE),
+        lambda store: store.replace([b"n"], [b"e"], LIFE),
+    ],
+)
+@pytest.mark.parametrize("own_client", [False, True], ids=["url", "retrying client"])
+async def test_i09_nonces_are_sent_once_whatever_happens(
+    operation: Operation, own_client: bool
+) -> None:
+    """The server takes the commands and is gone, so nobody knows whether they were executed."""
+    seen: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            command = await read_command(reader)
+            if await answer_handshake(command, writer):
+                continue
+            if command[0] == b"PING":
+                writer.write(b"+PONG\r\n")
+                continue
+            seen.append(command[2])
+            if command[0] == b"SET":
+                return
+
+    async with serving(handler) as url:
+        # A client of redis-py's own making sends a command again after a lost connection.
+        client = redis.asyncio.Redis.from_url(url, protocol=2)
+        store = RedisStore(client if own_client else url, "shop")
+        with pytest.raises(StoreUnavailable):
+            await operation(store)
+        assert len(seen) == 1
+        await store.aclose()
+        await client.aclose()
+
+
+async def test_a_cancelled_read_costs_the_connection(
+    redis_server: RedisServer, namespace: str
+) -> None:
+    """Its reply comes late, and must not be the answer to the next one."""
+    relay = Relay(redis_server.port)
+    async with serving(relay) as url:
+        store = RedisStore(url, namespace)
+        one, two = (stored_response(time.time() + 60, body=body) for body in (b"1", b"2"))
+        await store.write(TARGET, b"one", {0: one}, ())
+        await store.write(TARGET, b"two", {0: two}, ())
+        assert relay.connections == 1
+        relay.answering.clear()
+        relay.asked.clear()
+        reading = asyncio.create_task(held(store, b"one"))
+        await relay.asked.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        relay.answering.set()
+        assert await held(store, b"two") == two
+        assert await held(store, b"one") == one
+        assert store.corrupt_records == 0
+        assert relay.connections == 2
+        own = store._connections._of_this_loop()
+        assert own._all == set(own._idle)
+        await store.aclose()
+
+
+async def test_replies_nobody_asked_for_are_not_read(redis_server: RedisServer) -> None:
+    writers: list[asyncio.StreamWriter] = []
+    relay = Relay(redis_server.port)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await relay(reader, writer)
+
+    async with serving(handler) as url:
+        store = RedisStore(url, "shop")
+        await held(store)
+        (connection,) = store._connections._of_this_loop()._idle
+        writers[0].write(b"$5\r\nwrong\r\n")
+        await until(lambda: bool(connection._reader._buffer))
+        assert await held(store) is None
+        assert store.corrupt_records == 0
+        assert relay.connections == 2
+        await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"+OK\r\n",
+        b":1\r\n",
+        b"$-1\r\n",
+        b"*1\r\n$1\r\na\r\n",
+        b"what?\r\n",
+        b"$99999999999999999999\r\n",
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"",
+    ],
+)
+async def test_x08_an_impossible_reply_is_unavailable_and_costs_the_connection(
+    answer: bytes,
+) -> None:
+    connections = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            if not await answer_handshake(await read_command(reader), writer):
+                writer.write(answer)
+                if not answer:
+                    return
+
+    async with serving(handler) as url:
+        store = RedisStore(url, "shop")
+        for attempt in (1, 2):
+            with pytest.raises(StoreUnavailable):
+                await store.read(TARGET, KEY, RESPONSE_SLOT, [b"n"])
+            assert connections == attempt
+        await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "mget",
+    [b"*1\r\n$-1\r\n", b"*2\r\n:1\r\n$-1\r\n", b"$2\r\nab\r\n", b"*-1\r\n", b"*2\r\n*0\r\n$-1\r\n"],
+)
+async def test_x08_stamps_of_another_shape_are_unavailable(mget: bytes) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            command = await read_command(reader)
+            if not await answer_handshake(command, writer):
+                writer.write(mget if command[0] == b"MGET" else b"$0\r\n\r\n")
+
+    async with serving(handler) as url:
+        store = RedisStore(url, "shop")
+        with pytest.raises(StoreUnavailable, match="MGET"):
+            await store.read(TARGET, KEY, RESPONSE_SLOT, [b"n", b"e"])
+        await store.aclose()
+
+
+async def test_a_stamp_that_does_not_stay_is_unavailable() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            command = await read_command(reader)
+            if not await answer_handshake(command, writer):
+                writer.write(b"*1\r\n$-1\r\n" if command[0] == b"MGET" else b"+OK\r\n")
+
+    async with serving(handler) as url:
+        store = RedisStore(url, "shop")
+        with pytest.raises(StoreUnavailable, match="does not stay"):
+            await store.settle([b"n"], LIFE)
+        await store.aclose()
+
+
+async def test_x13_the_number_of_connections_is_bounded(redis_server: RedisServer) -> None:
+    relay = Relay(redis_server.port)
+    async with serving(relay) as url:
+        store = RedisStore(url, "shop", max_connections=3)
+        assert await asyncio.gather(*(held(store) for _ in range(50))) == [None] * 50
+        assert relay.connections == 3
+        await store.aclose()
+
+
+async def test_who_is_cancelled_while_waiting_for_a_connection_takes_none(
+    redis_server: RedisServer,
+) -> None:
+    relay = Relay(redis_server.port)
+    async with serving(relay) as url:
+        store = RedisStore(url, "shop", max_connections=1)
+        await held(store)
+        relay.answering.clear()
+        relay.asked.clear()
+        first = asyncio.create_task(held(store))
+        await relay.asked.wait()
+        others = [asyncio.create_task(held(store)) for _ in range(5)]
+        await asyncio.sleep(0)
+        for other in others[:4]:
+            other.cancel()
+        relay.answering.set()
+        assert await first is None
+        assert await others[4] is None
+        assert relay.connections == 1
+        await asyncio.gather(*others, return_exceptions=True)
+        await store.aclose()
+
+
+async def test_closing_waits_for_nobody_and_closes_what_is_in_use_later(
+    redis_server: RedisServer,
+) -> None:
+    relay = Relay(redis_server.port)
+    async with serving(relay) as url:
+        store = RedisStore(url, "shop")
+        await held(store)
+        relay.answering.clear()
+        relay.asked.clear()
+        reading = asyncio.create_task(held(store))
+        await relay.asked.wait()
+        await store.aclose()
+        relay.answering.set()
+        assert await reading is None
+        assert not store._connections._by_loop
+
+
+async def test_a_users_client_is_neither_used_up_nor_closed(redis_url: str) -> None:
+    client = redis.asyncio.Redis.from_url(redis_url, max_connections=1)
+    store = RedisStore(client, "shop")
+    await client.ping()
+    assert set(await asyncio.gather(held(store), held(store))) == {None}
+    (own,) = store._connections._of_this_loop()._idle
+    await store.aclose()
+    assert not own.is_connected
+    (theirs,) = client.connection_pool._available_connections
+    assert theirs.is_connected
+    await client.ping()
+    await client.aclose()
+
+
+async def test_a_fake_server_that_is_away_is_unavailable() -> None:
+    server = fakeredis.FakeServer()
+    store = RedisStore(fakeredis.FakeAsyncRedis(server=server), "shop")
+    await held(store)
+    server.connected = False
+    with pytest.raises(StoreUnavailable):
+        await held(store)
+    server.connected = True
+    assert await held(store) is None
+    await store.aclose()
+
+
+def test_o02_every_event_loop_has_its_own_connections(redis_url: str, namespace: str) -> None:
+    store = RedisStore(redis_url, namespace)
+    record = stored_response(time.time() + 60)
+    both = threading.Barrier(2)
+    found: list[bool] = []
+
+    async def use(closes: bool) -> None:
+        await store.write(TARGET, KEY, {0: record}, ())
+        own = store._connections._of_this_loop()
+        both.wait()
+        found.extend([await held(store) == record for _ in range(100)])
+        both.wait()
+        if closes:  # and has the other loop close what is its own
+            await store.aclose()
+        await until(lambda: not own._all)
+
+    threads = [
+        threading.Thread(target=asyncio.run, args=(use(closes),)) for closes in (True, False)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 200
+    assert not store._connections._by_loop
+
+
+_FORK = """
+import asyncio, gc, os, stat, sys
+from asgi_cache.stores import RESPONSE_SLOT, RedisStore
+from tests.stores.records import stored_response
+
+store = RedisStore(sys.argv[1], sys.argv[2])
+record = stored_response(3e9)
+
+async def held():
+    (found,), _ = await store.read(b"t", b"k", RESPONSE_SLOT, ())
+    return found == record
+
+async def connection():
+    (idle,) = store._connections._of_this_loop()._idle
+    return idle
+
+async def child_main():
+    assert await held() and await held()
+    await store.aclose()
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(store.write(b"t", b"k", {0: record}, ()))
+ours = loop.run_until_complete(connection())
+descriptor = ours._writer.get_extra_info("socket").fileno()
+assert stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+child = os.fork()
+if child == 0:
+    try:
+        ours = None
+        loop.run_until_complete(child_main())  # even in the very same loop
+        assert stat.S_ISCHR(os.fstat(descriptor).st_mode)
+        asyncio.run(child_main())
+        gc.collect()
+        os._exit(0)
+    except BaseException as error:
+        print(repr(error), file=sys.stderr, flush=True)
+    os._exit(1)  # not closing the loop, as its selector is the parent's, too
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0
+assert all(loop.run_until_complete(held()) for _ in range(3))
+assert loop.run_until_complete(connection()) is ours
+loop.run_until_complete(store.aclose())
+loop.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_a_forked_child_lets_go_of_its_parents_connections(
+    redis_server: RedisServer, namespace: str
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as admin:
+        before = admin.info("stats")["total_connections_received"]
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", "-c", _FORK, redis_server.url, namespace],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        after = admin.info("stats")["total_connections_received"]
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    assert after - before == 3
+
+
+async def test_a_clock_offset_that_may_still_be_right_is_kept() -> None:
+    connections = Connections("redis://127.0.0.1", clock=lambda: 100.0, connect_timeout=1, limit=1)
+    connections.observe(98.0, [b"200", b"500000"])
+    assert connections.offset == pytest.approx(101.5)
+    assert connections.offset_is_known
+    connections.observe(90.0, [b"200", b"500000"])  # between 100.5 and 110.5
+    assert connections.offset == pytest.approx(101.5)
+    connections.observe(99.0, [b"900", b"0"])
+    assert connections.offset == pytest.approx(800.5)
+
+
+def test_a_loop_that_ended_unclosed_is_forgotten() -> None:
+    store = RedisStore(fakeredis.FakeAsyncRedis(), "shop")
+    for _ in range(3):
+        asyncio.run(held(store))
+        assert len(store._connections._by_loop) == 1
+    asyncio.run(store.aclose())
+    assert not store._connections._by_loop
