@@ -8,21 +8,21 @@ How a request flows, in one direction::
     timing -> middleware: read_request -> screen -> select -> decide -> serve | fetch | pass
 
 ``fields``, ``settings``
-    Field syntax, and validated configuration; ``plan`` is what follows from settings.
+    Field syntax; validated configuration, and what follows from it.
 ``model``
     Frozen values: heads, stored responses as numbers, stamps.
 ``policy``
     What RFC 9111 and the design say, pure: no clock, no loop, no store. A file per section.
 ``stores``
     Values in and out of memory or Redis; stamps for invalidation; deadlines.
-``cache``, ``selection``, ``notes``, ``metrics``, ``handle``
+``cache``: ``selection``, ``keeping``, ``scopes``, ``notes``, ``metrics``, ``handle``
     Keys and a store together: select, keep, invalidate, purge.
-``messages``, ``capture``, ``anonymous``
-    One fill: the app's messages, the copy that is kept, the two runs.
+``messages``, ``admission``, ``capture``, ``anonymous``
+    One fill: the app's messages, its judgement, the copy that is kept, the two runs.
 ``middleware``, ``timing``
     The two ASGI classes.
 ``cli``, ``demo``
-    The command line.
+    The command line, and a shop to see the cache work in.
 
 Each imports only from those above it; ``tests/test_architecture.py`` enforces that.
 """

@@ -15,7 +15,7 @@ from asgi_cache.metrics import Failures, Metrics
 from asgi_cache.notes import KeyNotes
 from asgi_cache.policy.keys import EPOCH, NAMESPACE, Target, group_stamps, target_of
 from asgi_cache.scopes import purged_names
-from asgi_cache.selecting import Selector
+from asgi_cache.selection import Selector
 from asgi_cache.settings import Settings
 from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore
 from asgi_cache.stores.base import Store
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from asgi_cache.policy.decision import Refusal
     from asgi_cache.policy.reuse import Screened
 
+MAX_HEAD_BYTES: Final = 1024 * 1024
+"""What a record may have besides its body: far beyond any head that a server sends."""
 STAMP_LIFE_FLOOR: Final = 7200.0
 """Seconds that a stamp lives at least: what carries it is usually younger."""
 
@@ -40,6 +42,10 @@ class Cache:
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
         if settings is None:
             settings = Settings(**overrides)
+        elif not isinstance(settings, Settings):
+            raise ConfigurationError(
+                f"settings is {type(settings).__name__}; it must be asgi_cache.Settings"
+            )
         elif overrides:
             settings = settings.model_copy(update=overrides)
         self.settings = settings
@@ -169,7 +175,11 @@ def open_store(settings: Settings) -> Store:
     if isinstance(store, str) and store.startswith("memory:"):
         return MemoryStore(settings.near_bytes)
     if not isinstance(store, Store):
-        store = RedisStore(store, settings.namespace)
+        store = RedisStore(
+            store,
+            settings.namespace,
+            max_record_bytes=settings.max_body_bytes + MAX_HEAD_BYTES,
+        )
     return GuardedStore(
         store, timeout=settings.store_timeout, request_timeout=settings.request_store_timeout
     )

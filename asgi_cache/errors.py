@@ -19,9 +19,9 @@ class StoreError(CacheError):
     """A store could not do what it was asked for. Stores raise this, its subclasses, no others."""
 
 
-class StoreUnavailable(StoreError):
+class StoreUnavailable(StoreError):  # noqa: N818 - a state, as in HTTP's 503
     """The store did not answer: unreachable, over its deadline, or refusing commands."""
 
 
-class CorruptRecord(StoreError):
+class CorruptRecord(StoreError):  # noqa: N818 - names what was found
     """Stored bytes that are not a record of this version, or not the record of this key."""

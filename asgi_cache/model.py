@@ -7,9 +7,11 @@ What must not be here: rules of RFC 9111 (``policy``), field syntax (``fields``)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Line: TypeAlias = tuple[bytes, bytes]
 """One field line: name in lower case, value as sent."""

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from asgi_cache.policy.decision import Refusal
 
 NOTE_SECONDS: Final = 120.0
-NOTES: Final = 4096
+NOTES: Final = 1024
+"""A key may be 8 KiB long, and groups as much again: some tens of MiB at the very worst."""
 
 V = TypeVar("V")
 

@@ -19,7 +19,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 import asgi_cache
-from asgi_cache import cli, commands, serving
+from asgi_cache.cli import commands, serving
+from asgi_cache.cli import options as cli
 from tests.servers import free_port
 
 if TYPE_CHECKING:

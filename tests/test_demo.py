@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from asgi_cache import demo, shop, wrap
+from asgi_cache import wrap
+from asgi_cache.demo import shop
+from asgi_cache.demo import story as demo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,7 +87,7 @@ def test_it_keeps_serving_until_it_is_interrupted(tmp_path: Path) -> None:
             [
                 sys.executable,
                 "-c",
-                "import sys; from asgi_cache import cli, commands\n"
+                "import sys; from asgi_cache.cli import commands, options as cli\n"
                 f"commands.DEFAULT_PORT = {other.getsockname()[1]}\n"
                 "sys.exit(cli.main(['demo']))",
             ],

@@ -6,10 +6,10 @@ from urllib.parse import quote
 import pytest
 from starlette.convertors import CONVERTOR_TYPES, Convertor, register_url_convertor
 
-from asgi_cache import paths
 from asgi_cache.errors import ConfigurationError
-from asgi_cache.paths import UNSEEN, Match, PathMatcher, compile_template, is_odd
-from asgi_cache.rules import Rule
+from asgi_cache.settings import paths
+from asgi_cache.settings.paths import UNSEEN, Match, PathMatcher, compile_template, is_odd
+from asgi_cache.settings.rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

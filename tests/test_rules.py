@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from asgi_cache.errors import ConfigurationError
-from asgi_cache.rules import Rule, rules_of
 from asgi_cache.settings import Settings
+from asgi_cache.settings.rules import Rule, rules_of
 
 
 def refusal(**fields: Any) -> str:

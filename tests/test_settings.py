@@ -262,7 +262,7 @@ REFUSED: list[tuple[str, object, str, str]] = [
     ("cookies", "all", "'all'", "'explicit' or 'ignore'"),
     ("cookies", [], "[]", "'explicit' or 'ignore'"),
     ("key", "module:function", "'module:function'", "a function, or None"),
-    ("rule", Rule, "<asgi_cache.rules.Rule>", "a function, or None"),
+    ("rule", Rule, "<asgi_cache.settings.rules.Rule>", "a function, or None"),
     *(
         ("authorities", [value], repr(value), "hosts as in a Host field")
         for value in ("", "https://a", "a/b", "a b", "u@a", "*.a", "a:", "a:123456", "é.example")

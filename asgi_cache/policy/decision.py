@@ -16,7 +16,7 @@ class Action(Enum):
 
     SERVE = "serve"
     FETCH = "fetch"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - the verb
 
 
 @unique
@@ -65,43 +65,78 @@ class Refusal(Enum):
 
     # Of the request.
     HOST = ("host", False)
+    """Host is missing, repeated or malformed."""
     AUTHORITY = ("authority", False)
+    """It is not one of ``authorities``."""
     PATH = ("path", False)
+    """The path has no leading slash, or something has a NUL that the key cannot have."""
     TARGET_TOO_LONG = ("target-too-long", False)
+    """Authority, path and query are over 8 KiB."""
     REQUEST_FIELDS = ("request-fields", False)
+    """A field name is not lower-case bytes."""
     REQUEST_BODY = ("request-body", False)
+    """It has content, which is not part of the key."""
     PRECONDITION = ("precondition", False)
+    """If-Match or If-Unmodified-Since: only the origin may evaluate them (§4.3.2)."""
     CREDENTIALS = ("credentials", False)
+    """It carries credentials, and what is stored is not for everybody."""
     REQUEST_NO_STORE = ("request-no-store", False)
+    """``no-store`` in the request (§5.2.1.5)."""
     RANGE = ("range", False)
+    """A part of a response is not stored."""
     HEAD = ("head", False)
+    """A response without its body is not stored."""
     KEY = ("key", False)
+    """``Settings.key`` raised, or returned what is no key."""
     RULE = ("rule", False)
+    """``Settings.rule`` raised, or returned what is no rule."""
     # Of the response, RFC 9111 §3 and §3.5.
     STATUS = ("status", False)
+    """The status is not one that may be stored, or answer everybody."""
     DENIED = ("denied", True)
+    """401 or 403, without a lifetime."""
     REDIRECT = ("redirect", True)
+    """3xx, without a lifetime, or to a request with credentials."""
     NO_STORE = ("no-store", True)
+    """``no-store`` in the response."""
     PRIVATE = ("private", True)
+    """``private``, for the whole response."""
     SET_COOKIE = ("set-cookie", True)
+    """Set-Cookie: never stored, whatever else is said."""
     VARY_ANY = ("vary-any", True)
+    """``Vary: *``, or a Vary that names what is no field."""
     VARY_CREDENTIALS = ("vary-credentials", True)
+    """Vary names a credential field."""
     VARY_TOO_MANY = ("vary-too-many", False)
+    """Vary names more than eight fields."""
     NOT_SHARED = ("not-shared", False)
+    """The app saw credentials and did not say that the response may be shared."""
     NO_LIFETIME = ("no-lifetime", False)
+    """Nothing grants a lifetime, or nothing is left of it."""
     MEDIA_TYPE = ("media-type", False)
+    """A body that does not end."""
     GROUPS = ("groups", False)
+    """Cache-Groups is unreadable or too long, so that a purge could not be kept to."""
     TOO_LARGE = ("too-large", False)
+    """The body is over ``max_body_bytes``."""
     # Of the messages.
     MALFORMED = ("malformed", False)
+    """The status or a field is not what HTTP allows."""
     LENGTH = ("length", False)
+    """Content-Length is malformed, or not the length of the body."""
     INCOMPLETE = ("incomplete", False)
+    """The app ended without its last message."""
     EXTENSION = ("extension", False)
+    """A message of an ASGI extension, or one out of order."""
     FAILED = ("failed", False)
+    """The app raised before its response began."""
     # Of the store.
     STORE_UNAVAILABLE = ("store-unavailable", False)
+    """The store did not answer."""
     FILL_BYTES = ("fill-bytes", False)
+    """The fills in flight are over ``fill_bytes`` together."""
     PURGED = ("purged", False)
+    """A purge came between; what was read before it is not stored after it."""
 
     __hash__ = object.__hash__
 

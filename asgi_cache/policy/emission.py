@@ -25,24 +25,26 @@ def emitted_cache_control(
     """
     if not (lifetime.granted and caching.silent):
         return (), None
-    public = b"public, " if rule is not None and rule.public else b""
+    public = [b"public"] if rule is not None and rule.public else []
     browser_ttl = None
     if rule is not None:
         # No purge reaches a browser: what belongs to a group must ask again each time.
         browser_ttl = 0.0 if rule.browser_ttl is None and rule.groups else rule.browser_ttl
     if browser_ttl == 0:
-        return ((b"cache-control", public + b"no-cache"),), None
-    if browser_ttl is not None:
-        return (), browser_ttl
-    value = b"%bmax-age=%d" % (public, lifetime.seconds)
+        return ((b"cache-control", b", ".join([*public, b"no-cache"])),), None
+    directives = public
+    if browser_ttl is None:
+        directives.append(b"max-age=%d" % lifetime.seconds)
     if rule is not None:
         for name, seconds in (
             (b"stale-while-revalidate", rule.stale_while_revalidate),
             (b"stale-if-error", rule.stale_if_error),
         ):
             if seconds:
-                value += b", %b=%d" % (name, seconds)
-    return ((b"cache-control", value),), None
+                directives.append(b"%b=%d" % (name, seconds))
+    if not directives:
+        return (), browser_ttl
+    return ((b"cache-control", b", ".join(directives)),), browser_ttl
 
 
 def with_length(lines: tuple[Line, ...], status: int, length: int) -> tuple[Line, ...]:

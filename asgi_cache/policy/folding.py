@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from asgi_cache.fields import parse_cookies, parse_forwarded, parse_weights
-from asgi_cache.plan import CONDITIONAL_FIELDS, COOKIE
+from asgi_cache.settings.plan import CONDITIONAL_FIELDS, COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asgi_cache.model import RequestHead
-    from asgi_cache.plan import CompiledRule, Shape
+    from asgi_cache.settings.plan import CompiledRule, Shape
 
 ACCEPT_ENCODING = b"accept-encoding"
 ACCEPT_LANGUAGE = b"accept-language"
@@ -76,8 +76,8 @@ def fold_accept_encoding(value: bytes | None) -> bytes | None:
 def fold_accept_language(value: bytes | None, languages: tuple[bytes, ...]) -> bytes | None:
     """The one of *languages* that the client likes best; without any, case and space folded.
 
-    A range matches the language it begins with or that begins with it (RFC 4647 §3.4);
-    ``None`` where nothing matches.
+    A range matches the language it is, else the first it begins with or that begins with it
+    (RFC 4647 §3.4); ``None`` where nothing matches. What this returned it returns again.
     """
     if value is None:
         return None
@@ -86,6 +86,8 @@ def fold_accept_language(value: bytes | None, languages: tuple[bytes, ...]) -> b
     for wanted, weight in sorted(parse_weights(value), key=lambda member: -member[1]):
         if weight <= 0:
             break
+        if wanted in languages:
+            return wanted
         if wanted == b"*":
             return languages[0]
         for language in languages:
@@ -126,23 +128,21 @@ def fold(request: RequestHead, shape: Shape, compiled: CompiledRule | None) -> F
     fields = request.fields
     replaced: dict[bytes, bytes | None] = {}
     hidden = False
+    languages = () if compiled is None else compiled.languages
     replaced[ACCEPT_ENCODING] = fold_accept_encoding(fields.get(ACCEPT_ENCODING))
+    replaced[ACCEPT_LANGUAGE] = fold_accept_language(fields.get(ACCEPT_LANGUAGE), languages)
     if FORWARDED in shape.key_fields:
         replaced[FORWARDED] = fold_forwarded(fields[FORWARDED])
     query = request.query
     if compiled is not None:
         query = fold_query(query, compiled)
-        if compiled.languages:
-            replaced[ACCEPT_LANGUAGE] = fold_accept_language(
-                fields.get(ACCEPT_LANGUAGE), compiled.languages
-            )
         if compiled.anonymous:
             hidden = hides_credentials(request, shape, compiled)
             for name in (*shape.credentials, *CONDITIONAL_FIELDS):
                 replaced[name] = None
-            cookies = keyed_cookies(fields.get(COOKIE), compiled.cookies)
-            if cookies:
-                replaced[COOKIE] = b"; ".join(b"%b=%b" % pair for pair in cookies)
+            if compiled.cookies:
+                cookies = keyed_cookies(fields.get(COOKIE), compiled.cookies)
+                replaced[COOKIE] = b"; ".join(b"%b=%b" % pair for pair in cookies) or None
     replaced = {name: value for name, value in replaced.items() if fields.get(name) != value}
     seen = {name: value for name, value in fields.items() if name not in replaced}
     seen.update((name, value) for name, value in replaced.items() if value is not None)

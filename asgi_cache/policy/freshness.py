@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asgi_cache.dates import parse_date
 from asgi_cache.fields import parse_age, parse_directives, parse_targeted
+from asgi_cache.fields.dates import parse_date
 
 if TYPE_CHECKING:
     from asgi_cache.fields import Directives
@@ -148,13 +148,19 @@ def may_be_stale(caching: Caching) -> bool:
     )
 
 
-def stale_seconds(
-    name: str, caching: Caching, own: float | None, default: float, permitted: bool
-) -> float:
-    """The window *name* of RFC 5861 in seconds: the app's, else the rule's, else the setting's."""
-    if not permitted:
-        return 0.0
-    seconds = caching.directives.seconds(name)
-    if seconds is not None:
-        return float(seconds)
-    return default if own is None else own
+def stale_windows(caching: Caching, rule: Rule | None, settings: Settings) -> tuple[float, float]:
+    """Seconds of stale-while-revalidate and of stale-if-error (RFC 5861); 0 where it is forbidden.
+
+    The app's, else the rule's, else the setting's.
+    """
+    if not may_be_stale(caching):
+        return 0.0, 0.0
+    revalidate: float | None = caching.directives.seconds("stale-while-revalidate")
+    error: float | None = caching.directives.seconds("stale-if-error")
+    if rule is not None:
+        revalidate = rule.stale_while_revalidate if revalidate is None else revalidate
+        error = rule.stale_if_error if error is None else error
+    return (
+        settings.stale_while_revalidate if revalidate is None else float(revalidate),
+        settings.stale_if_error if error is None else float(error),
+    )

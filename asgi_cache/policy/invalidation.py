@@ -41,7 +41,8 @@ def targets_to_invalidate(
     found = [own]
     for name in (b"location", b"content-location"):
         for value in head.values(name):
-            target = target_of(value.decode("latin-1"), settings, own, request.root_path)
+            url = value.decode("utf-8", "surrogateescape")
+            target = target_of(url, settings, own, request.root_path)
             if target is not None and target.authority == authority:
                 found.append(target)
     stamps = [target_stamp(target.text) for target in found]

@@ -22,14 +22,14 @@ from asgi_cache.policy.folding import (
     fold_query,
     keyed_cookies,
 )
-from asgi_cache.plan import COOKIE
+from asgi_cache.settings.plan import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from asgi_cache.model import RequestHead
-    from asgi_cache.plan import CompiledRule, Shape
     from asgi_cache.settings import Settings
+    from asgi_cache.settings.plan import CompiledRule, Shape
 
 MAX_TARGET_BYTES: Final = 8192
 MAX_NOMINATED: Final = 8
@@ -38,8 +38,13 @@ SEPARATORS_IN_KEY: Final = 4
 NAMESPACE: Final = b"n"
 EPOCH: Final = b"e"
 
-URL_SAFE: Final = "/:@!$&'()*+,;=-._~%"
-"""What a purged URL may contain as it stands; anything else is percent-encoded as UTF-8."""
+PATH_SAFE: Final = "/:@!$&'()*+,;=-._~%[]|\\^"
+"""What a purged URL's path may contain as it stands; the rest is percent-encoded as UTF-8.
+
+Browsers and HTTP clients do the same with the URLs that they are given: what they leave as it is
+must stay so here, or a purge would miss what they fetched."""
+QUERY_SAFE: Final = PATH_SAFE + "?`{}"
+"""The same for its query."""
 
 
 class Target(NamedTuple):
@@ -57,8 +62,10 @@ class Target(NamedTuple):
     @property
     def url(self) -> str:
         """As a network-path reference (RFC 3986 §4.2), to resolve others against."""
+        slash = b"" if self.path.startswith(b"/") else b"/"
         query = b"?" + self.query if self.query else b""
-        return (b"//%b%b%b" % (self.authority, self.path, query)).decode("latin-1")
+        url = b"//%b%b%b%b" % (self.authority, slash, self.path, query)
+        return url.decode("utf-8", "surrogateescape")
 
 
 def target_of(
@@ -67,23 +74,25 @@ def target_of(
     """The target that *url* names, its query folded by the rule of its path.
 
     A relative reference is resolved against *base*; *root_path* is taken off the path before
-    templates match. ``None`` where there is no valid authority, or another scheme than HTTP's.
+    templates match. Bytes that are not UTF-8 come as surrogates. ``None`` where there is no valid
+    authority, or another scheme than HTTP's.
     """
     plan = settings.plan
     try:
         if base is not None:
             url = urljoin(base.url, url)
         parts = urlsplit(url)
-        authority = plan.authority(parts.netloc.encode("utf-8", "replace"))
+        authority = plan.authority(parts.netloc.encode())
+        path = quote(parts.path or "/", PATH_SAFE, errors="surrogateescape").encode()
+        query = quote(parts.query, QUERY_SAFE, errors="surrogateescape").encode()
     except ValueError:
         return None
     if authority is None or parts.scheme not in ("", "http", "https"):
         return None
-    path = quote(parts.path or "/", safe=URL_SAFE).encode()
-    query = quote(parts.query, safe=URL_SAFE + "?").encode()
     decoded = unquote(path.decode("ascii"))
-    if root_path and decoded.startswith(root_path + "/"):
-        decoded = decoded.removeprefix(root_path)
+    root = root_path.rstrip("/")
+    if decoded == root or decoded.startswith(root + "/"):
+        decoded = decoded.removeprefix(root) or "/"
     compiled = plan.compiled(plan.matcher.match(decoded, path))
     return Target(authority, path, query if compiled is None else fold_query(query, compiled))
 
@@ -134,7 +143,9 @@ def key_of(
 
 def custom_key(key: bytes, part: str | bytes) -> bytes:
     """*key* with what ``Settings.key`` returned: last, so that its bytes need no escape."""
-    return b"%b\0c%b" % (key, part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part)
+    if isinstance(part, str):
+        part = part.encode("utf-8", "surrogatepass")
+    return b"%b\0c%b" % (key, part)
 
 
 def nominated_values(

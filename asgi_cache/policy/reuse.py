@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asgi_cache.fields import parse_directives
-from asgi_cache.paths import UNSEEN
-from asgi_cache.plan import COOKIE, MAX_AUTHORITY_BYTES, ORIGIN_PRECONDITIONS
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.policy.folding import fold, fold_query, hides_credentials
 from asgi_cache.policy.keys import MAX_TARGET_BYTES, SEPARATORS_IN_KEY, custom_key, key_of
+from asgi_cache.settings.paths import UNSEEN
+from asgi_cache.settings.plan import COOKIE, ORIGIN_PRECONDITIONS
 
 if TYPE_CHECKING:
     from asgi_cache.model import RequestHead, StoredResponse
-    from asgi_cache.paths import Match
-    from asgi_cache.plan import CompiledRule, Shape
     from asgi_cache.settings import Settings
+    from asgi_cache.settings.paths import Match
+    from asgi_cache.settings.plan import CompiledRule, Shape
 
 CACHED_METHODS: Final = frozenset({"GET", "HEAD"})
 
@@ -37,7 +37,7 @@ class Screened(NamedTuple):
     target: bytes
     key: bytes
     personal: bool
-    """It carries credentials, so that only an explicitly shared response may answer it."""
+    """It carries credentials, so that not every response may answer it."""
     obstacle: Refusal | None
     """What keeps this request from a fill of its own, though it may hit; ``None``: nothing."""
 
@@ -83,16 +83,18 @@ def screen(request: RequestHead, settings: Settings) -> Screened | Screening:
     if compiled is not None and compiled.folds_query:
         query = fold_query(query, compiled)
     target = b"%b\0%b\0%b" % (authority, raw_path, query)
-    if len(target) > MAX_TARGET_BYTES + MAX_AUTHORITY_BYTES or not raw_path.startswith(b"/"):
+    if len(target) > MAX_TARGET_BYTES or not raw_path.startswith(b"/"):
         return Screening(
             Decision.BYPASS,
             Refusal.TARGET_TOO_LONG if raw_path.startswith(b"/") else Refusal.PATH,
         )
-    key = b"%b\0%b\0%b" % (target, request.scheme.encode(), request.root_path.encode())
+    scheme = request.scheme.encode("utf-8", "surrogatepass")
+    key = b"%b\0%b\0%b" % (target, scheme, request.root_path.encode("utf-8", "surrogatepass"))
     if key.count(b"\0") != SEPARATORS_IN_KEY:
         return Screening(Decision.BYPASS, Refusal.PATH)
+    personal = shape.personal or shape.authorization
     screened = Screened(
-        request, shape, match, compiled, authority, query, target, key, shape.personal, None
+        request, shape, match, compiled, authority, query, target, key, personal, None
     )
     if (
         shape.exceptional
@@ -129,15 +131,20 @@ def look_closer(screened: Screened, settings: Settings) -> Screened | Screening:
             key = custom_key(key, settings.key(fold(request, shape, compiled).head))
         except Exception:  # the user's own code: whatever it raises costs a hit, not the request
             return Screening(Decision.BYPASS, Refusal.KEY)
-    obstacle = None
-    if b"no-store" in fields.get(b"cache-control", b"").lower():
-        if "no-store" in parse_directives((fields[b"cache-control"],)):
-            obstacle = Refusal.REQUEST_NO_STORE
-    elif request.method == "HEAD":
-        obstacle = Refusal.HEAD
-    elif shape.ranged:
-        obstacle = Refusal.RANGE
+    obstacle = obstacle_of(request, shape)
     return screened._replace(key=key, personal=personal, obstacle=obstacle)
+
+
+def obstacle_of(request: RequestHead, shape: Shape) -> Refusal | None:
+    """What keeps a request that may hit from a fill of its own; ``None``: nothing."""
+    if request.method == "HEAD":
+        return Refusal.HEAD
+    if shape.ranged:
+        return Refusal.RANGE
+    control = request.fields.get(b"cache-control", b"")
+    if b"no-store" in control.lower() and "no-store" in parse_directives((control,)):
+        return Refusal.REQUEST_NO_STORE
+    return None
 
 
 def decide(screened: Screened, stored: StoredResponse, now: float) -> Decision:
@@ -153,4 +160,4 @@ def may_answer(shape: Shape, stored: StoredResponse) -> bool:
     """Whether *stored* may answer a request with these credentials (§3.5, decisions 3 and 4)."""
     if shape.authorization and not stored.authorized_reuse:
         return False
-    return stored.explicitly_shared
+    return stored.explicitly_shared or not shape.personal

@@ -9,33 +9,30 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asgi_cache.fields import (
-    is_any,
-    parse_entity_tag,
-    parse_groups,
-    split_list,
-)
-from asgi_cache.dates import parse_date
-from asgi_cache.model import EntityTag, StoredResponse
+from asgi_cache.fields import is_any, is_field_name, parse_entity_tag, parse_groups, split_list
+from asgi_cache.fields.dates import parse_date
+from asgi_cache.model import EntityTag, ResponseHead, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.emission import emitted_cache_control
+from asgi_cache.policy.folding import ACCEPT_ENCODING, ACCEPT_LANGUAGE
 from asgi_cache.policy.freshness import (
     caching_of,
     corrected_initial_age,
     lifetime_of,
     may_be_stale,
     requires_validation,
-    stale_seconds,
+    stale_windows,
 )
 from asgi_cache.policy.keys import MAX_NOMINATED, nominated_values
+from asgi_cache.settings.plan import lower_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from asgi_cache.model import Line, RequestHead, ResponseHead
-    from asgi_cache.plan import CompiledRule
+    from asgi_cache.model import Line, RequestHead
     from asgi_cache.policy.freshness import Caching, Lifetime
     from asgi_cache.settings import Rule, Settings
+    from asgi_cache.settings.plan import CompiledRule
 
 MAX_GROUPS: Final = 128
 """Groups of one response; RFC 9875 §2 asks for 32 at least."""
@@ -81,7 +78,7 @@ class Exchange(NamedTuple):
     anonymous: bool
     """Every credential was hidden from the app, under a rule with a TTL."""
     personal: bool
-    """The app saw credentials, so that only what it calls shared may be stored."""
+    """The app saw credentials beyond Authorization: only what it calls shared may be stored."""
     authorization: bool
     """The app saw Authorization."""
     known_names: tuple[bytes, ...]
@@ -103,7 +100,7 @@ def admit(
     refusal = forbidden(exchange, head, caching, settings)
     if refusal is not None:
         return refusal
-    names = nominated_names(exchange, head, settings)
+    names = nominated_names(exchange, head, settings, rule)
     if isinstance(names, Refusal):
         return names
     groups = groups_of(exchange, head, rule)
@@ -173,9 +170,7 @@ def declared_length(head: ResponseHead) -> int | None:
 
 def said_shared(caching: Caching) -> bool:
     """The app itself said that a shared cache may give this to anybody (decision 4)."""
-    return (
-        caching.targeted or "public" in caching.directives or "s-maxage" in caching.directives
-    )
+    return caching.targeted or "public" in caching.directives or "s-maxage" in caching.directives
 
 
 def authorized(caching: Caching, settings: Settings) -> bool:
@@ -198,23 +193,28 @@ def status_refusal(status: int) -> Refusal:
 
 
 def nominated_names(
-    exchange: Exchange, head: ResponseHead, settings: Settings
+    exchange: Exchange, head: ResponseHead, settings: Settings, rule: Rule | None
 ) -> tuple[bytes, ...] | Refusal:
-    """The request fields this response varies by (§4.1): those of Vary, and those implied."""
+    """The request fields this response varies by (§4.1): those of Vary, and those implied.
+
+    A member that names no field may mean anything: it reads as ``*``.
+    """
     names = set(exchange.known_names)
     for value in head.values(b"vary"):
         for member in split_list(value):
-            if is_any(member):
+            if is_any(member) or not is_field_name(member):
                 return Refusal.VARY_ANY
             names.add(member.lower())
+    if exchange.compiled is not None:
+        names.update(exchange.compiled.vary)
+    if rule is not None:
+        names.update(lower_names(rule.vary), (ACCEPT_LANGUAGE,) if rule.languages else ())
     if any(map(settings.plan.is_credential, names)):
         return Refusal.VARY_CREDENTIALS
     if any(value.strip() != b"*" for value in head.values(b"access-control-allow-origin")):
         names.add(b"origin")
     if head.values(b"content-encoding"):
-        names.add(b"accept-encoding")
-    if exchange.compiled is not None:
-        names.update(exchange.compiled.vary)
+        names.add(ACCEPT_ENCODING)
     return tuple(sorted(names)) if len(names) <= MAX_NOMINATED else Refusal.VARY_TOO_MANY
 
 
@@ -222,14 +222,10 @@ def rule_groups(rule: Rule | None, params: Mapping[str, str]) -> list[str]:
     """The groups of a rule with the parameters of its path put in."""
     if rule is None:
         return []
-    return [
-        PLACEHOLDER.sub(lambda found: params.get(found[1], ""), group) for group in rule.groups
-    ]
+    return [PLACEHOLDER.sub(lambda found: params.get(found[1], ""), group) for group in rule.groups]
 
 
-def groups_of(
-    exchange: Exchange, head: ResponseHead, rule: Rule | None
-) -> tuple[str, ...] | None:
+def groups_of(exchange: Exchange, head: ResponseHead, rule: Rule | None) -> tuple[str, ...] | None:
     """The groups of the rule, then those that Cache-Groups names (RFC 9875); ``None``: too many
 
     or unreadable, so that a purge of one could not be kept to.
@@ -258,27 +254,14 @@ def as_stored(
     groups: tuple[str, ...],
 ) -> StoredResponse:
     """Put together what :func:`admit` found."""
-    stale = may_be_stale(caching)
-    revalidate_until = fresh_until + stale_seconds(
-        "stale-while-revalidate",
-        caching,
-        None if rule is None else rule.stale_while_revalidate,
-        settings.stale_while_revalidate,
-        stale,
-    )
-    error_until = fresh_until + stale_seconds(
-        "stale-if-error",
-        caching,
-        None if rule is None else rule.stale_if_error,
-        settings.stale_if_error,
-        stale,
-    )
-    etags = head.values(b"etag")
+    revalidate_seconds, error_seconds = stale_windows(caching, rule, settings)
+    revalidate_until = fresh_until + revalidate_seconds
+    error_until = fresh_until + error_seconds
+    kept = ResponseHead(head.status, stored_lines(head, caching, settings))
+    etags = kept.values(b"etag")
     etag = parse_entity_tag(etags[0]) if len(etags) == 1 else None
-    modified = head.values(b"last-modified")
-    last_modified = (
-        parse_date(modified[0], exchange.response_time) if len(modified) == 1 else None
-    )
+    modified = kept.values(b"last-modified")
+    last_modified = parse_date(modified[0], exchange.response_time) if len(modified) == 1 else None
     keep = settings.keep if etag is not None or last_modified is not None else 0.0
     shared = said_shared(caching)
     impersonal = exchange.anonymous and (
@@ -287,13 +270,13 @@ def as_stored(
     emitted, browser_ttl = emitted_cache_control(caching, lifetime, rule)
     return StoredResponse(
         status=head.status,
-        lines=stored_lines(head, caching, settings) + emitted,
+        lines=kept.lines + emitted,
         body=b"",
         generated_at=generated_at,
         fresh_until=fresh_until,
         revalidate_until=revalidate_until,
         error_until=error_until,
-        may_be_stale=stale,
+        may_be_stale=may_be_stale(caching),
         discard_at=max(fresh_until, revalidate_until, error_until) + keep,
         etag=None if etag is None else EntityTag(*etag),
         last_modified=last_modified,

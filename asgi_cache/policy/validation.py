@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.dates import parse_date
 from asgi_cache.fields import is_any, parse_entity_tags
+from asgi_cache.fields.dates import parse_date
 
 if TYPE_CHECKING:
     from asgi_cache.model import Line, RequestHead, StoredResponse
@@ -34,8 +34,10 @@ that have no other validator."""
 def is_not_modified(request: RequestHead, stored: StoredResponse, now: float) -> bool:
     """Whether the client has what *stored* says, so that it gets a 304 (RFC 9110 §13.2.2).
 
-    If-None-Match comes first, compared weakly; If-Modified-Since counts only without it. *now*:
-    seconds since the epoch, for dates with a year of two digits.
+    If-None-Match comes first, compared weakly; If-Modified-Since counts only without it, and only
+    against a Last-Modified: the Date that §4.3.2 would have in its stead is the same for two
+    responses of one second, also where a purge came between them. *now*: seconds since the epoch,
+    for dates with a year of two digits.
     """
     if not 200 <= stored.status <= 299:
         return False

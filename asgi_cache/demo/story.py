@@ -11,6 +11,7 @@ import asyncio
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import http_sf
@@ -20,8 +21,8 @@ from rich import box
 from rich.table import Table
 
 from asgi_cache import Cache, Settings, wrap
-from asgi_cache.serving import url_of
-from asgi_cache.shop import PATHS, make_shop
+from asgi_cache.cli.serving import url_of
+from asgi_cache.demo.shop import PATHS, make_shop
 
 if TYPE_CHECKING:
     import socket
@@ -36,8 +37,8 @@ ROUNDS: Final = 30
 PRODUCT: Final = "/products/7"
 PRICE: Final = "/products/7/price"
 SEARCH: Final = "/search?q=oak"
-ANN: Final = {"Cookie": "user=ann"}
-BOB: Final = {"Cookie": "user=bob"}
+ANN: Final = MappingProxyType({"Cookie": "user=ann"})
+BOB: Final = MappingProxyType({"Cookie": "user=bob"})
 
 
 @dataclass(frozen=True)

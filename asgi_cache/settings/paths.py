@@ -21,7 +21,7 @@ from asgi_cache.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from asgi_cache.rules import Rule
+    from asgi_cache.settings.rules import Rule
 
 MOST_REMEMBERED: Final = 4096
 """Paths that a matcher remembers before it forgets them all."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator
 
-from asgi_cache import allowed, sources
-from asgi_cache.sources import FromText
+from asgi_cache.settings import allowed, sources
+from asgi_cache.settings.sources import FromText
 
 MOST_VARY_NAMES: Final = 8
 MOST_BYTES: Final = 2**62

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from asgi_cache import allowed, kinds
-from asgi_cache.allowed import Problem, RefusalError, quoted
 from asgi_cache.errors import ConfigurationError
-from asgi_cache.paths import compile_template
+from asgi_cache.settings import allowed, kinds
+from asgi_cache.settings.allowed import Problem, RefusalError, quoted
+from asgi_cache.settings.paths import compile_template
 
 
 class Rule(BaseModel):

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BeforeValidator, ValidationError, field_serializer
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from asgi_cache import allowed, kinds, sources, structured
-from asgi_cache.allowed import Problem, quoted, redacted
 from asgi_cache.errors import ConfigurationError
-from asgi_cache.plan import Plan
-from asgi_cache.rules import Rule, problems_of, rules_of
-from asgi_cache.sources import FromText, Given, Resolved
+from asgi_cache.fields import structured
+from asgi_cache.settings import allowed, kinds, sources
+from asgi_cache.settings.allowed import Problem, quoted, redacted
+from asgi_cache.settings.plan import Plan
+from asgi_cache.settings.rules import Rule, problems_of, rules_of
+from asgi_cache.settings.sources import FromText, Given, Resolved
 
 if TYPE_CHECKING:
     from pathlib import Path

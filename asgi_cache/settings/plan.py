@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asgi_cache.fields import is_host
-from asgi_cache.paths import Match, PathMatcher
+from asgi_cache.settings.paths import Match, PathMatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MEMO_LIMIT: Final = 1024
 """Shapes and authorities remembered; the memo is emptied when it is full."""
+LONGEST_SHAPE: Final = 2048
+"""Bytes of names; a longer shape is worked out anew: bounds what a stranger makes it hold."""
 
 MAX_AUTHORITY_BYTES: Final = 255
 
@@ -42,7 +44,9 @@ class Shape(NamedTuple):
     credentials: tuple[bytes, ...]
     """Names of credential fields present: what an anonymous fill hides."""
     personal: bool
-    """Only an explicitly shared response may answer (``cookies = "ignore"`` leaves Cookie out)."""
+    """Credentials beyond Authorization: only an explicitly shared response may answer
+
+    (``cookies = "ignore"`` leaves Cookie out)."""
     authorization: bool
     key_fields: tuple[bytes, ...]
     """Names of unkeyed inputs present, in the order of the setting."""
@@ -117,7 +121,10 @@ class Plan:
 
     def __init__(self, settings: Settings, cache_status_name: bytes) -> None:
         names = lower_names(settings.credential_fields)
-        self._credentials = frozenset(name for name in names if not name.endswith(b"*"))
+        # RFC 9111 §3.5 is not for a setting to lift.
+        self._credentials = frozenset(
+            [AUTHORIZATION, *(name for name in names if not name.endswith(b"*"))]
+        )
         self._credential_prefixes = tuple(name[:-1] for name in names if name.endswith(b"*"))
         self._cookies_ignored = settings.cookies == "ignore"
         self._authorities = frozenset(name.lower().encode() for name in settings.authorities)
@@ -147,7 +154,10 @@ class Plan:
         credentials = tuple(sorted(filter(self.is_credential, present)))
         shape = Shape(
             credentials=credentials,
-            personal=any(name != COOKIE or not self._cookies_ignored for name in credentials),
+            personal=any(
+                name != AUTHORIZATION and not (name == COOKIE and self._cookies_ignored)
+                for name in credentials
+            ),
             authorization=AUTHORIZATION in present,
             key_fields=tuple(name for name in self.key_fields if name in present),
             conditional=not CACHE_PRECONDITIONS.isdisjoint(present),
@@ -157,6 +167,8 @@ class Plan:
             ),
             irregular=irregular,
         )
+        if irregular or sum(map(len, names)) > LONGEST_SHAPE:
+            return shape
         if len(self.shapes) >= MEMO_LIMIT:
             self.shapes.clear()
         self.shapes[names] = shape

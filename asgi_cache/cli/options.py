@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from asgi_cache import CacheError, __version__, commands
+from asgi_cache import CacheError, __version__
+from asgi_cache.cli import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

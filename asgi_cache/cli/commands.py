@@ -16,9 +16,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache import Cache, StoreError, wrap
-from asgi_cache.serving import CommandError, PortInUseError, listen, load_app, url_of
+from asgi_cache.cli.serving import CommandError, PortInUseError, listen, load_app, url_of
 from asgi_cache.settings import Settings, load
-from asgi_cache.sources import KEYWORD, read_number
+from asgi_cache.settings.sources import KEYWORD, read_number
 from asgi_cache.stores.base import RESPONSE_SLOT
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ UNUSED: Final = b"asgi-cache check"
 
 def demo(options: argparse.Namespace) -> None:
     """Serve a small shop behind the cache and show what the cache does."""
-    from asgi_cache import demo
+    from asgi_cache.demo import story as demo
 
     settings = demo.settings_of(MEMORY if options.store is None else options.store)
     console = make_console()

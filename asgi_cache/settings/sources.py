@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from asgi_cache.allowed import Problem, quoted, unknown
 from asgi_cache.errors import ConfigurationError
+from asgi_cache.settings.allowed import Problem, quoted, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,6 +13,7 @@ import time
 from contextlib import asynccontextmanager, closing
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -22,19 +23,21 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from asgi_cache.handle import from_scope
-from asgi_cache.rules import Rule
+from asgi_cache.settings.rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from starlette.requests import Request
 
-PATHS: Final = {
-    "/products/{id:int}": Rule(ttl=60, groups=["product:{id}"]),
-    "/search": Rule(ttl=300, query=["q", "page"], groups=["search"]),
-}
+PATHS: Final = MappingProxyType(
+    {
+        "/products/{id:int}": Rule(ttl=60, groups=["product:{id}"]),
+        "/search": Rule(ttl=300, query=["q", "page"], groups=["search"]),
+    }
+)
 """What the cache is told of the shop."""
-CUSTOMERS: Final = {"ann": 1, "bob": 2}
+CUSTOMERS: Final = MappingProxyType({"ann": 1, "bob": 2})
 
 SEED: Final = """
 PRAGMA journal_mode = OFF;
@@ -188,7 +191,7 @@ async def me(request: Request) -> Response:
 async def login(request: Request) -> Response:
     """Take somebody's word for it."""
     response, name = RedirectResponse("/me", 303), request.query_params.get("name")
-    if name in CUSTOMERS:
+    if name is not None and name in CUSTOMERS:
         response.set_cookie("user", name, samesite="lax")
     return response
 

@@ -1,0 +1,114 @@
+"""Between a fill and ``policy``: whether its response may be stored, and what it is once whole.
+
+What must not be here: messages, and anything that is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from asgi_cache.model import EntityTag, StoredResponse
+from asgi_cache.policy.decision import Refusal
+from asgi_cache.policy.emission import generated_etag, with_length
+from asgi_cache.policy.storing import Exchange, admit, declared_length, status_refusal
+from asgi_cache.settings import Rule
+
+if TYPE_CHECKING:
+    from asgi_cache.cache import Cache
+    from asgi_cache.model import ResponseHead
+    from asgi_cache.policy.folding import Folded
+    from asgi_cache.policy.reuse import Screened
+    from asgi_cache.selection import Selection
+    from asgi_cache.settings import Settings
+
+
+class Admission:
+    """What :func:`admit` must know of one fill, from the moment its app is called."""
+
+    __slots__ = (
+        "_cache",
+        "_folded",
+        "_hidden",
+        "_request_time",
+        "_screened",
+        "_selection",
+        "anonymous",
+    )
+
+    def __init__(
+        self,
+        cache: Cache,
+        screened: Screened,
+        selection: Selection,
+        folded: Folded,
+        *,
+        hidden: bool,
+    ) -> None:
+        self.anonymous = screened.compiled is not None and screened.compiled.anonymous
+        self._cache = cache
+        self._screened = screened
+        self._selection = selection
+        self._folded = folded
+        self._hidden = hidden
+        self._request_time = cache.now()
+
+    def judge(self, head: ResponseHead) -> StoredResponse | Refusal:
+        """Whether this response may be stored, and given to this client."""
+        cache, screened = self._cache, self._screened
+        settings, compiled, shape = cache.settings, screened.compiled, screened.shape
+        try:
+            rule = self._rule(head)
+        except Exception as error:  # the user's own code: it costs a fill, not the answer
+            cache.failed("rule", error)
+            return Refusal.RULE
+        nominated = self._selection.nominated
+        exchange = Exchange(
+            request=self._folded.head,
+            compiled=compiled,
+            params={} if screened.match is None else screened.match.params,
+            anonymous=self.anonymous,
+            personal=shape.personal and not self.anonymous,
+            authorization=shape.authorization and not self.anonymous,
+            known_names=() if nominated is None else nominated.names,
+            request_time=self._request_time,
+            response_time=cache.now(),
+            draw=cache.draw(),
+        )
+        outcome = admit(exchange, head, settings, rule)
+        if isinstance(outcome, StoredResponse) and self._hidden and not outcome.explicitly_shared:
+            # Fine for the anonymous, but it may look different to this user.
+            return status_refusal(head.status)
+        return outcome
+
+    def _rule(self, head: ResponseHead) -> Rule | None:
+        """The rule of the path, or what the setting ``rule`` makes of this response."""
+        compiled, function = self._screened.compiled, self._cache.settings.rule
+        if function is not None:
+            made = function(self._folded.head, head)
+            if isinstance(made, Rule):
+                return made
+            if made is not None:
+                raise TypeError(f"the setting rule returned {type(made).__name__}, not a Rule")
+        return None if compiled is None else compiled.rule
+
+
+def may_tag(stored: StoredResponse, head: ResponseHead, settings: Settings) -> bool:
+    """Decision 9: whether to wait for the body and generate an entity tag from it."""
+    return (
+        settings.etag
+        and 200 <= stored.status <= 299
+        and declared_length(head) is not None
+        and not head.values(b"etag")
+        and not head.values(b"last-modified")
+    )
+
+
+def completed(stored: StoredResponse, body: bytes, *, tagged: bool) -> StoredResponse:
+    """*stored* with its *body* and what follows from it: a length, and a tag where *tagged*."""
+    lines = with_length(stored.lines, stored.status, len(body))
+    if not tagged:
+        return replace(stored, body=body, lines=lines)
+    line = generated_etag(body)
+    tag = EntityTag(True, line[1][3:-1])
+    return replace(stored, body=body, lines=(*lines, line), etag=tag)

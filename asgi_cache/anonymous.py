@@ -1,0 +1,119 @@
+"""The two runs of an anonymous fill that hid something (design: decision 3).
+
+The first run's answer may turn out not to be one for everybody. Nothing of it has been sent then:
+the run ends as if its client had gone, and the request runs a second time as it came, with all
+that ``receive`` had given to the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from asgi_cache.capture import Phase
+from asgi_cache.policy.decision import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+    from starlette.types import ASGIApp, Message, Receive
+
+    from asgi_cache.capture import Capture
+
+GRACE_SECONDS: Final = 1.0
+"""How long an abandoned run may take to end before it is cancelled."""
+
+
+class Replay:
+    """``receive`` for two runs, one after the other: the second gets what the first was given."""
+
+    def __init__(self, receive: Receive, capture: Capture) -> None:
+        self._receive = receive
+        self._capture = capture
+        self._seen: list[Message] = []
+        self._pending: asyncio.Future[Message] | None = None
+
+    async def first(self) -> Message:
+        """For the first run; a disconnect once it is abandoned."""
+        refused = self._capture.refused
+        while not refused.done():
+            pending = self._wait_for_next()
+            awaited: set[asyncio.Future[Any]] = {pending, refused}
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if refused.done():
+                break
+            if pending is self._pending:
+                self._pending = None
+                message = pending.result()
+                self._seen.append(message)
+                if has_content(message):
+                    self._capture.drop(Refusal.REQUEST_BODY)
+                if not refused.done():
+                    return message
+        return {"type": "http.disconnect"}
+
+    async def second(self) -> Message:
+        """For the second run: first what was seen, then what comes."""
+        if self._seen:
+            return self._seen.pop(0)
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            return await pending
+        return await self._receive()
+
+    def close(self) -> None:
+        """Leave nothing waiting for a message that nobody wants."""
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending.add_done_callback(drop_outcome)
+
+    def _wait_for_next(self) -> asyncio.Future[Message]:
+        if self._pending is None:
+            self._pending = asyncio.ensure_future(self._receive())
+        return self._pending
+
+
+def has_content(message: Message) -> bool:
+    """Whether a message from ``receive`` says that the request has content."""
+    return message.get("type") == "http.request" and bool(
+        message.get("body") or message.get("more_body")
+    )
+
+
+async def run_hidden(
+    app: ASGIApp, scope: MutableMapping[str, Any], replay: Replay, capture: Capture
+) -> bool:
+    """The first run; ``True`` where its answer went out, ``False`` where a second run is due.
+
+    What the app raises after its response has begun leaves unchanged; before, it is what a
+    request without credentials met, and the second run will show what this one meets.
+    """
+    run = asyncio.ensure_future(app(scope, replay.first, capture.send))
+    try:
+        await asyncio.wait({run, capture.refused}, return_when=asyncio.FIRST_COMPLETED)
+        if capture.refused.done():
+            await asyncio.wait({run}, timeout=GRACE_SECONDS)
+    except asyncio.CancelledError:
+        # As without us: the app has cleaned up before its caller goes on.
+        run.cancel()
+        await asyncio.wait({run}, timeout=GRACE_SECONDS)
+        raise
+    finally:
+        if not run.done():
+            capture.abandon()
+            run.cancel()
+        run.add_done_callback(drop_outcome)
+    if capture.refused.done():
+        return False
+    if capture.phase in (Phase.AWAITED, Phase.HELD):
+        capture.abandon()
+        return False
+    await run
+    return True
+
+
+def drop_outcome(run: asyncio.Future[Any]) -> None:
+    """See what an abandoned run ended with, so that nothing reports it as never looked at."""
+    if not run.cancelled():
+        run.exception()

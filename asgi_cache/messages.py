@@ -1,0 +1,169 @@
+"""ASGI messages and scopes on one side, the values of ``model`` on the other.
+
+Scopes and messages from elsewhere are read and never written to: what must differ is a copy.
+Nothing here raises over a malformed message; it is passed on as it came, and the server judges.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
+
+from asgi_cache.fields import is_field_name, is_field_value
+from asgi_cache.model import RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+
+    from starlette.types import Message, Scope
+
+    from asgi_cache.model import Line
+
+HANDLE: Final = "asgi_cache"
+"""Where the handle stands in ``scope["extensions"]``."""
+
+PATH_SAFE: Final = "/:@!$&'()*+,;=-._~"
+
+IDENTITY_KEYS: Final = ("session", "user", "auth", "cookies")
+"""Where middlewares outside keep what they know of a user."""
+
+
+def read_request(scope: Scope) -> RequestHead:
+    """The request of an HTTP scope; total: what is missing reads as empty."""
+    lines = scope.get("headers", ())
+    fields = dict(lines)
+    if len(fields) != len(lines):
+        fields = combined(lines)
+    path = scope["path"]
+    raw_path = scope.get("raw_path")
+    if raw_path is None:
+        raw_path = quote(path, safe=PATH_SAFE, errors="surrogatepass").encode("ascii")
+    root_path = scope.get("root_path", "")
+    if root_path:
+        path, raw_path, root_path = mounted_path(path, raw_path, root_path)
+    # What RequestHead() does, without the Python call that it costs each hit.
+    return tuple.__new__(
+        RequestHead,
+        (
+            scope["method"],
+            scope.get("scheme", "http"),
+            root_path,
+            path,
+            raw_path,
+            scope.get("query_string", b""),
+            fields,
+        ),
+    )
+
+
+def combined(lines: Iterable[Line]) -> dict[bytes, bytes]:
+    """The lines of each repeated field as one value, in order (RFC 9110 §5.3, RFC 9113 §8.2.3)."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in lines:
+        if name in fields:
+            separator = b"; " if name == b"cookie" else b", "
+            fields[name] += separator + value
+        else:
+            fields[name] = value
+    return fields
+
+
+def mounted_path(path: str, raw_path: bytes, root_path: str) -> tuple[str, bytes, str]:
+    """The path inside ``root_path``, the full path as sent, and the ``root_path`` of the key.
+
+    Servers and routers differ in whether the paths begin with ``root_path``. Where the raw one
+    did not and it is put in front, the third ends with a slash: two paths that only look the same
+    afterwards stay two.
+    """
+    root = root_path.rstrip("/")
+    keyed = root
+    sent = unquote(raw_path.decode("latin-1"), errors="surrogateescape")
+    if not (sent == root or sent.startswith(root + "/")):
+        raw_path = quote(root, safe=PATH_SAFE, errors="surrogatepass").encode("ascii") + raw_path
+        keyed += "/"
+    if path == root or path.startswith(root + "/"):
+        path = path[len(root) :] or "/"
+    return path, raw_path, keyed
+
+
+def read_response(message: Message) -> tuple[ResponseHead | None, Message]:
+    """The head in an ``http.response.start``, and the message to pass on.
+
+    ``None`` where it is malformed (a status or lines of the wrong type, CR, LF or NUL). A header
+    iterator is read out, so the message comes back with a list in its place.
+    """
+    raw = message.get("headers", ())
+    if not isinstance(raw, list | tuple):
+        try:
+            raw = list(raw)
+        except TypeError:
+            return None, message
+        message = {**message, "headers": raw}
+    status = message.get("status")
+    if type(status) is not int:
+        return None, message
+    lines: list[Line] = []
+    for line in raw:
+        if not isinstance(line, list | tuple) or len(line) != 2:
+            return None, message
+        name, value = line
+        if type(name) is not bytes or type(value) is not bytes:
+            return None, message
+        name = name.lower()
+        if not is_field_name(name) or not is_field_value(value):
+            return None, message
+        lines.append((name, value))
+    return ResponseHead(status, tuple(lines)), message
+
+
+def with_lines(message: Message, lines: Sequence[Line]) -> Message:
+    """A copy of a start message with *lines* after its own."""
+    return {**message, "headers": [*message.get("headers", ()), *lines]}
+
+
+def with_handle(scope: Scope, handle: object) -> MutableMapping[str, Any]:
+    """A copy of *scope* in which the handle stands."""
+    copied = dict(scope)
+    copied["extensions"] = {**(scope.get("extensions") or {}), HANDLE: handle}
+    return copied
+
+
+def replaced_lines(lines: Iterable[Line], replaced: Mapping[bytes, bytes | None]) -> list[Line]:
+    """Request lines with some fields' values changed (once, at their first line) or left out."""
+    left = dict(replaced)
+    kept: list[Line] = []
+    for name, value in lines:
+        if name not in replaced:
+            kept.append((name, value))
+            continue
+        new = left.pop(name, None)
+        if new is not None:
+            kept.append((name, new))
+    return kept
+
+
+def anonymous_scope(
+    scope: MutableMapping[str, Any], state: Mapping[str, Any] | None
+) -> tuple[MutableMapping[str, Any], bool]:
+    """*scope* (a copy already) without what tells one user from another, and whether any was there.
+
+    *state*: what lifespan start-up left there, ``None`` where none was seen.
+    """
+    hidden = False
+    for key in IDENTITY_KEYS:
+        if key in scope:
+            del scope[key]
+            hidden = True
+    extensions = scope["extensions"]
+    if "tls" in extensions:
+        del extensions["tls"]
+        hidden = True
+    if "state" in scope:
+        pristine = dict(state or {})
+        found = scope["state"]
+        if len(found) != len(pristine) or any(
+            name not in found or found[name] is not value for name, value in pristine.items()
+        ):
+            hidden = True
+        scope["state"] = pristine
+    return scope, hidden

@@ -1,0 +1,58 @@
+"""``X-Response-Time``: how long the application took to begin its answer.
+
+Works alone around any ASGI app and knows nothing of the cache.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Literal
+
+from asgi_cache.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+FIELD = b"x-response-time"
+
+
+class TimingMiddleware:
+    """Adds ``X-Response-Time`` to every response, in place of one that is there.
+
+    *style*: ``"ms"`` for ``1.234ms``, ``"s"`` for ``0.0012s``, ``False`` for none. The time is
+    from the call to ``http.response.start``.
+    """
+
+    __slots__ = ("_format", "app")
+
+    def __init__(self, app: ASGIApp, *, style: Literal["ms", "s", False] = "ms") -> None:
+        if style not in ("ms", "s", False):
+            raise ConfigurationError(f"style is {style!r}; it must be 'ms', 's' or False")
+        self.app = app
+        self._format = {"ms": (b"%.3fms", 1000.0), "s": (b"%.4fs", 1.0)}.get(str(style))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        if self._format is None or scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        layout, factor = self._format
+        started = perf_counter()
+
+        async def timed_send(message: Message) -> None:
+            headers = message.get("headers", ())
+            if message.get("type") == "http.response.start" and hasattr(headers, "__iter__"):
+                line = (FIELD, layout % ((perf_counter() - started) * factor))
+                kept = []
+                for other in headers:
+                    try:
+                        name = other[0].lower()
+                    except (AttributeError, LookupError, TypeError):
+                        name = None  # malformed: the server's business, as without us
+                    if name != FIELD:
+                        kept.append(other)
+                kept.append(line)
+                message = {**message, "headers": kept}
+            await send(message)
+
+        await self.app(scope, receive, timed_send)

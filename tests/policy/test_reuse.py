@@ -1,0 +1,316 @@
+"""RFC 9111 §4: what is looked up, and what becomes of what was found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asgi_cache.model import RequestHead
+from asgi_cache.policy.decision import Decision, Refusal
+from asgi_cache.policy.reuse import METHOD, OFF, Screened, Screening, decide, screen
+from asgi_cache.settings import Rule, Settings
+from tests.policy.builders import (
+    NOW,
+    OCTETS,
+    PLAIN,
+    TEXTS,
+    looked_up,
+    request,
+    respond_with,
+    stored,
+    under,
+    untimed,
+)
+
+NEVER = Settings(paths={"/x": False})
+DISABLED = Settings(enabled=False)
+
+
+def raising(head: RequestHead) -> str:
+    raise RuntimeError(head.method)
+
+
+def wrong(head: RequestHead) -> Any:
+    return len(head)
+
+
+def bypass(refusal: Refusal) -> Screening:
+    return Screening(Decision.BYPASS, refusal)
+
+
+NOT_LOOKED_UP: list[tuple[RequestHead, Settings, Screening]] = [
+    # METHOD comes before OFF, so that invalidation works where nothing is cached.
+    *[(request(method=method), PLAIN, METHOD) for method in ("POST", "PUT", "DELETE", "PURGE")],
+    *[(request(method=method), PLAIN, METHOD) for method in ("OPTIONS", "get", "QUERY", "")],
+    (request(method="POST"), NEVER, METHOD),
+    (request(method="POST"), DISABLED, METHOD),
+    (request(), NEVER, OFF),
+    (request(method="HEAD"), NEVER, OFF),
+    (request("/%78"), NEVER, OFF),
+    (request(host=None), NEVER, OFF),
+    (request(), DISABLED, OFF),
+    # The host.
+    (request(host=None), PLAIN, bypass(Refusal.HOST)),
+    (request(host="b"), Settings(authorities=["a", "a:80"]), bypass(Refusal.AUTHORITY)),
+    (request(host="a:81"), Settings(authorities=["a", "a:80"]), bypass(Refusal.AUTHORITY)),
+    # The path.
+    (request("x"), PLAIN, bypass(Refusal.PATH)),
+    (request("/" + "x" * 9000), PLAIN, bypass(Refusal.TARGET_TOO_LONG)),
+    # The fields.
+    (
+        request()._replace(fields={b"host": b"a", b"Authorization": b"x"}),
+        PLAIN,
+        bypass(Refusal.REQUEST_FIELDS),
+    ),
+    # Content: it is not part of the key.
+    (request(headers={"Content-Length": "1"}), PLAIN, bypass(Refusal.REQUEST_BODY)),
+    (request(headers={"Content-Length": "x"}), PLAIN, bypass(Refusal.REQUEST_BODY)),
+    (request(headers={"Content-Length": "0, 1"}), PLAIN, bypass(Refusal.REQUEST_BODY)),
+    (request(headers={"Transfer-Encoding": "chunked"}), PLAIN, bypass(Refusal.REQUEST_BODY)),
+    (request(headers={"Transfer-Encoding": ""}), PLAIN, bypass(Refusal.REQUEST_BODY)),
+    # Conditions that only an origin evaluates.
+    (request(headers={"If-Match": '"a"'}), PLAIN, bypass(Refusal.PRECONDITION)),
+    (request(headers={"If-Unmodified-Since": "x"}), PLAIN, bypass(Refusal.PRECONDITION)),
+    # anonymous = false on a rule with a TTL.
+    *[
+        (
+            request(headers={name: "x"}),
+            under(ttl=60, anonymous=False),
+            bypass(Refusal.CREDENTIALS),
+        )
+        for name in ("Cookie", "Authorization", "X-API-Key", "X-Amzn-Oidc-Identity")
+    ],
+    # Settings.key is the user's own code.
+    (request(), Settings(key=raising), bypass(Refusal.KEY)),
+    (request(), Settings(key=wrong), bypass(Refusal.KEY)),
+]
+
+
+@pytest.mark.parametrize(("head", "settings", "screening"), NOT_LOOKED_UP)
+def test_what_is_not_looked_up(head: RequestHead, settings: Settings, screening: Screening) -> None:
+    assert screen(head, settings) == screening
+
+
+LOOKED_UP: list[tuple[RequestHead, Settings, Refusal | None]] = [
+    (request(), PLAIN, None),
+    (request(host="A:80"), Settings(authorities=["a", "a:80"]), None),
+    (request(headers={"Content-Length": "0"}), PLAIN, None),
+    (request(headers={"Content-Length": ""}), PLAIN, None),
+    (request(headers={"If-None-Match": '"a"'}), PLAIN, None),
+    (request(headers={"Cookie": "x"}), under(ttl=60), None),
+    (request(headers={"Cookie": "x"}), under(anonymous=False), None),
+    (request(), under(ttl=60, anonymous=False), None),
+    # What keeps a request from a fill of its own: it may hit.
+    (request(method="HEAD"), PLAIN, Refusal.HEAD),
+    (request(headers={"Range": "bytes=0-1"}), PLAIN, Refusal.RANGE),
+    (request(headers={"Range": ""}), under(ttl=60), Refusal.RANGE),
+    (request(headers={"Cache-Control": "no-store"}), PLAIN, Refusal.REQUEST_NO_STORE),
+    (request(headers={"Cache-Control": "x, NO-Store"}), PLAIN, Refusal.REQUEST_NO_STORE),
+    # Other directives are advice that a gateway does not take (decision 7, D11).
+    (request(headers={"Cache-Control": "no-cache, max-age=0"}), PLAIN, None),
+    (request(headers={"Cache-Control": "only-if-cached"}), PLAIN, None),
+    (request(headers={"Cache-Control": "no-storage"}), PLAIN, None),
+    (request(headers={"Cache-Control": 'x="no-store"'}), PLAIN, None),
+    (request(headers={"Pragma": "no-cache"}), PLAIN, None),
+    # R11: a HEAD never fills, whatever else it says.
+    (
+        request(method="HEAD", headers={"Cache-Control": 'x="no-store"'}),
+        PLAIN,
+        Refusal.HEAD,
+    ),
+    (request(method="HEAD", headers={"Cache-Control": "no-store"}), PLAIN, Refusal.HEAD),
+    (
+        request(headers={"Cache-Control": "no-storage", "Range": "bytes=0-1"}),
+        PLAIN,
+        Refusal.RANGE,
+    ),
+]
+
+
+@pytest.mark.parametrize(("head", "settings", "obstacle"), LOOKED_UP)
+def test_what_is_looked_up(head: RequestHead, settings: Settings, obstacle: Refusal | None) -> None:
+    assert looked_up(head, settings).obstacle is obstacle
+
+
+def test_every_refusal_of_a_request_has_a_row() -> None:
+    members = list(Refusal)
+    of_a_request = members[: members.index(Refusal.STATUS)]
+    found = {screening.refusal for _, _, screening in NOT_LOOKED_UP}
+    found |= {obstacle for _, _, obstacle in LOOKED_UP}
+    # Refusal.RULE is Settings.rule's, which the responder of a fill asks.
+    assert set(of_a_request) - {Refusal.RULE} == found - {None}
+
+
+def test_what_the_look_up_needs() -> None:
+    settings = Settings(paths={"/p/{id}": Rule(ttl=60, query=["q"])})
+    head = request("/r/p/7?q=1&x=2", host="A.example", root_path="/r")
+    screened = looked_up(head, settings)
+    assert screened.request is head
+    assert screened.match is not None
+    assert screened.match.params == {"id": "7"}
+    assert screened.compiled is settings.plan.rules["/p/{id}"]
+    assert (screened.authority, screened.query) == (b"a.example", b"q=1")
+    assert screened.target == b"a.example\0/r/p/7\0q=1"
+    assert screened.key == screened.target + b"\0http\0/r"
+    # All of it is remembered: the second time is the same.
+    assert screen(head, settings) == screened
+
+
+def test_an_odd_path_is_granted_no_ttl() -> None:
+    for path in ("/a/../x", "//x", "/x;a", "/x\\", "/%2fx", "/x%2f"):
+        assert looked_up(request(path), under(ttl=60)).compiled is None
+        assert screen(request(path), Settings(paths={"/{rest:path}": False})) is OFF
+
+
+def test_the_key_function_gets_the_folded_request() -> None:
+    seen = []
+
+    def key(head: RequestHead) -> bytes:
+        seen.append(head)
+        return head.fields.get(b"x-tenant", b"")
+
+    settings = Settings(key=key, paths={"/x": Rule(ttl=60, ignore_query=["utm_*"])})
+    headers = {"Cookie": "sid=1", "X-Tenant": "7", "Accept-Encoding": "gzip, x"}
+    screened = looked_up(request("/x?utm_a=1&b=2", headers), settings)
+    assert seen[0].query == b"b=2"
+    assert seen[0].fields == {
+        b"host": b"shop.example",
+        b"x-tenant": b"7",
+        b"accept-encoding": b"gzip",
+    }
+    assert screened.key.endswith(b"\0c7")
+    assert looked_up(request("/x"), settings).key.endswith(b"\0c")
+
+
+# --- after the look-up ------------------------------------------------------------------------
+
+MUST_REVALIDATE = Settings(authorization_must_revalidate=True)
+COOKIES_IGNORED = Settings(cookies="ignore")
+ANONYMOUS = under(ttl=60)
+KEYED_COOKIES = under(ttl=60, cookies=["lang"])
+COOKIE = {"Cookie": "sid=1"}
+KEYED = {"Cookie": "lang=de"}
+AUTHORIZATION = {"Authorization": "Basic YTpi"}
+BOTH = {**COOKIE, **AUTHORIZATION}
+API_KEY = {"X-API-Key": "k"}
+FRESH, BYPASS, STALE = Decision.FRESH, Decision.BYPASS, Decision.STALE
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "directives", "credentials", "decision"),
+    [
+        (PLAIN, 200, "max-age=60", {}, FRESH),
+        (PLAIN, 200, "max-age=60", COOKIE, BYPASS),
+        (PLAIN, 200, "max-age=60", AUTHORIZATION, BYPASS),
+        (PLAIN, 200, "max-age=60", API_KEY, BYPASS),
+        (PLAIN, 200, "public, max-age=60", COOKIE, FRESH),
+        (PLAIN, 200, "public, max-age=60", BOTH, FRESH),
+        (PLAIN, 200, "s-maxage=60", {**BOTH, **API_KEY}, FRESH),
+        (PLAIN, 200, "max-age=60, must-revalidate", AUTHORIZATION, BYPASS),
+        (MUST_REVALIDATE, 200, "max-age=60, must-revalidate", AUTHORIZATION, FRESH),
+        (MUST_REVALIDATE, 200, "max-age=60, must-revalidate", COOKIE, BYPASS),
+        (MUST_REVALIDATE, 200, "max-age=60, must-revalidate", BOTH, BYPASS),
+        (COOKIES_IGNORED, 200, "max-age=60", COOKIE, FRESH),
+        (COOKIES_IGNORED, 200, "max-age=60", AUTHORIZATION, BYPASS),
+        (COOKIES_IGNORED, 200, "max-age=60", BOTH, BYPASS),
+        (COOKIES_IGNORED, 200, "max-age=60", API_KEY, BYPASS),
+        (Settings(credential_fields=["X-User"]), 200, "max-age=60", AUTHORIZATION, BYPASS),
+        (Settings(credential_fields=["X-User"]), 200, "max-age=60", COOKIE, FRESH),
+        # Under a rule with a TTL: one answer for everybody, where it is an answer.
+        (ANONYMOUS, 200, "max-age=60", {**BOTH, **API_KEY}, FRESH),
+        (ANONYMOUS, 404, "max-age=60", {}, FRESH),
+        (ANONYMOUS, 404, "max-age=60", COOKIE, BYPASS),
+        (ANONYMOUS, 404, "public, max-age=60", COOKIE, FRESH),
+        # A cookie that is keyed is no credential; beside one, it is.
+        (KEYED_COOKIES, 404, "max-age=60", KEYED, FRESH),
+        (KEYED_COOKIES, 404, "max-age=60", {"Cookie": "lang=de; sid=1"}, BYPASS),
+        (KEYED_COOKIES, 404, "max-age=60", {**KEYED, **AUTHORIZATION}, BYPASS),
+    ],
+)
+def test_who_is_answered(
+    settings: Settings,
+    status: int,
+    directives: str,
+    credentials: dict[str, str],
+    decision: Decision,
+) -> None:
+    response = stored(respond_with(status, {"Cache-Control": directives}), settings)
+    screened = looked_up(request(headers=credentials), settings)
+    assert decide(screened, response, NOW) is decision
+    assert decide(screened, response, NOW + 60) is STALE
+
+
+def test_a_targeted_field_is_not_enough_for_authorization() -> None:
+    response = stored(respond_with(200, {"ASGI-Cache-Control": "max-age=60"}))
+    for credentials, decision in ((COOKIE, FRESH), (AUTHORIZATION, BYPASS), ({}, FRESH)):
+        assert decide(looked_up(request(headers=credentials)), response, NOW) is decision
+
+
+@pytest.mark.parametrize(
+    ("seconds", "decision"), [(-9, FRESH), (0, FRESH), (59.9, FRESH), (60, STALE), (1e9, STALE)]
+)
+def test_freshness_ends(seconds: float, decision: Decision) -> None:
+    response = stored(respond_with(200, {"Cache-Control": "max-age=60, stale-if-error=60"}))
+    assert decide(looked_up(request()), response, NOW + seconds) is decision
+
+
+# --- totality ---------------------------------------------------------------------------------
+
+HOSTS = st.sampled_from([b"shop.example", b"a", b"", b"a b"])
+FIELDS = st.dictionaries(
+    st.one_of(
+        st.sampled_from(
+            [
+                *(b"cookie", b"authorization", b"forwarded", b"x-host", b"range", b"if-match"),
+                *(b"cache-control", b"content-length", b"accept-language", b"Cookie", b"x-a"),
+            ]
+        ),
+        OCTETS,
+    ),
+    OCTETS,
+    max_size=5,
+)
+EVERY_RULE = [
+    PLAIN,
+    under(ttl=60, cookies=["lang"], ignore_query=["a*"], languages=["de"]),
+    under(ttl=60, anonymous=False, query=["a"]),
+    Settings(key=lambda head: head.query, authorities=["shop.example"]),
+]
+
+
+@untimed
+@given(
+    method=st.sampled_from(["GET", "HEAD", "POST"]),
+    scheme=TEXTS,
+    root_path=TEXTS,
+    path=TEXTS,
+    raw_path=st.one_of(OCTETS, OCTETS.map(lambda octets: b"/" + octets)),
+    query=OCTETS,
+    fields=FIELDS,
+    host=HOSTS,
+)
+def test_any_request_is_screened(
+    method: str,
+    scheme: str,
+    root_path: str,
+    path: str,
+    raw_path: bytes,
+    query: bytes,
+    fields: dict[bytes, bytes],
+    host: bytes,
+) -> None:
+    fields = {b"host": host, **fields}
+    head = RequestHead(method, scheme, root_path, path, raw_path, query, fields)
+    response = stored(respond_with(200, {"Cache-Control": "max-age=60"}))
+    for settings in EVERY_RULE:
+        screened = screen(head, settings)
+        if isinstance(screened, Screened):
+            decision = decide(screened, response, NOW)
+            credentials = settings.plan.shape(tuple(fields)).credentials
+            assert decision is FRESH or (decision is BYPASS and credentials)
+            assert screened.key.startswith(screened.target + b"\0")
+        else:
+            assert screened is METHOD or screened.decision is BYPASS

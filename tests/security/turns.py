@@ -1,0 +1,128 @@
+"""Forced interleavings: actors that go on one step at a time, and a store that is a step each.
+
+An actor runs until it comes to a gate: before and after each operation of its store, and wherever
+the origin has one. Then it stands still until its next turn. So a test, or a seeded draw, chooses
+the order of everything that concurrent requests and purges do, on any store, without a sleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+
+    from asgi_cache.model import Record, Stamp
+    from asgi_cache.stores import Store
+
+T = TypeVar("T")
+
+ACTOR: ContextVar[str | None] = ContextVar("ACTOR", default=None)
+
+
+class Turns:
+    """The actors of one test, by name."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, str] = {}
+        """At which gate each waiting actor stands."""
+        self.stamps: set[bytes] = set()
+        """The name of every stamp that a store was asked for."""
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._gates: dict[str, asyncio.Future[None]] = {}
+        self._still: dict[str, asyncio.Event] = {}
+
+    async def gate(self, label: str) -> None:
+        """Wait for the next turn of whoever comes here; who is no actor does not wait."""
+        actor = ACTOR.get()
+        if actor is None:
+            return
+        gate = self._gates[actor] = asyncio.get_running_loop().create_future()
+        self.at[actor] = label
+        self._still[actor].set()
+        await gate
+
+    async def start(self, actor: str, work: Coroutine[Any, Any, Any]) -> None:
+        """Let *actor* do *work* up to its first gate."""
+        context = copy_context()
+        context.run(ACTOR.set, actor)
+        still = self._still[actor] = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        task.add_done_callback(lambda _: still.set())
+        self._tasks[actor] = task
+        await self._stand(actor)
+
+    async def step(self, actor: str) -> None:
+        """Give *actor* a turn: up to its next gate, or its end."""
+        del self.at[actor]
+        self._still[actor].clear()
+        self._gates.pop(actor).set_result(None)
+        await self._stand(actor)
+
+    async def run_to(self, actor: str, label: str) -> None:
+        """Give *actor* turns until it stands at *label*."""
+        while not self.at[actor].startswith(label):
+            await self.step(actor)
+
+    async def finish(self, actor: str) -> Any:
+        """Give *actor* all the turns it needs; what its work gave."""
+        while actor in self.at:
+            await self.step(actor)
+        return await self._tasks[actor]
+
+    async def _stand(self, actor: str) -> None:
+        async with asyncio.timeout(30):
+            await self._still[actor].wait()
+
+
+class SteppedStore:
+    """*store* with a gate before and after each operation.
+
+    A purge of several stamps comes in several steps, in its order, as it does on a cluster.
+    """
+
+    def __init__(self, store: Store, turns: Turns) -> None:
+        self.store = store
+        self.turns = turns
+        self.now = store.now
+
+    async def read(
+        self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
+    ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
+        self.turns.stamps.update(stamps)
+        return await self._stepped("read", self.store.read(target, key, slots, stamps))
+
+    async def write(
+        self, target: bytes, key: bytes, records: Mapping[int, Record], stamps: Sequence[bytes]
+    ) -> None:
+        await self._stepped("write", self.store.write(target, key, records, stamps))
+
+    async def remove(self, target: bytes, key: bytes, slot: int) -> None:
+        await self._stepped("remove", self.store.remove(target, key, slot))
+
+    async def settle(self, names: Sequence[bytes], life: float) -> Sequence[Stamp]:
+        self.turns.stamps.update(names)
+        return await self._stepped("settle", self.store.settle(names, life))
+
+    async def replace(
+        self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float
+    ) -> None:
+        for name in names:
+            await self._stepped("replace", self.store.replace([name], [], life))
+        for name in soft_names:
+            await self._stepped("replace", self.store.replace([], [name], life))
+
+    async def aclose(self) -> None:
+        await self.store.aclose()
+
+    async def _stepped(self, label: str, operation: Coroutine[Any, Any, T]) -> T:
+        try:
+            await self.turns.gate(f"{label} to come")
+        except BaseException:
+            operation.close()
+            raise
+        outcome = await operation
+        await self.turns.gate(f"{label} done")
+        return outcome

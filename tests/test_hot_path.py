@@ -1,0 +1,156 @@
+"""What a hit in memory costs: at most 15 Python calls, and nothing that admission could have done.
+
+Calls are counted as ``sys.setprofile`` reports them; a coroutine that is entered counts as one.
+The count is of ``wrap``'s whole stack, metrics and response time included; the server's ``send``
+is not ours.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import asgi_cache
+from tests.driver import Recorder, drive, http_scope
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from starlette.types import ASGIApp, Message, Scope
+
+MOST_CALLS = 15
+
+BROWSER = [
+    ("connection", "keep-alive"),
+    ("sec-ch-ua", '"Chromium";v="131", "Not_A Brand";v="24"'),
+    ("upgrade-insecure-requests", "1"),
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
+    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("sec-fetch-site", "none"),
+    ("sec-fetch-mode", "navigate"),
+    ("referer", "https://shop.example/"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("accept-language", "en-GB,en;q=0.9,de;q=0.8"),
+    ("cookie", "session=abc123; theme=dark"),
+]
+"""With Host, twelve fields."""
+
+SLOW = {
+    "parse_date",
+    "parse_directives",
+    "parse_targeted",
+    "admit",
+    "fold",
+    "shape",
+    "authority",
+    "match",
+    "blake2b",
+    "hexdigest",
+    "warning",
+    "log",
+    "isEnabledFor",
+    "acquire",
+    "__enter__",
+    "timeout",
+    "create_future",
+    "Headers",
+}
+"""Names of functions, ours and built in, that a hit has no use for."""
+
+
+def profiled(app: ASGIApp, scope: Scope) -> tuple[list[str], set[str], list[Message]]:
+    """One exchange by hand, without an event loop: a hit in memory waits for nothing.
+
+    The Python functions called in order, the names of all that was called, and what was sent.
+    """
+    sent: list[Message] = []
+    calls: list[str] = []
+    builtins: set[str] = set()
+
+    async def receive() -> Message:
+        raise AssertionError("a hit reads no body")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code is not send.__code__:
+            calls.append(frame.f_code.co_name)
+        elif event == "c_call":
+            builtins.add(getattr(argument, "__name__", ""))
+
+    coroutine = app(scope, receive, send)
+    sys.setprofile(profile)
+    try:
+        coroutine.send(None)  # type: ignore[attr-defined]  # an Awaitable, and in truth a coroutine
+    except StopIteration:
+        pass
+    else:
+        raise AssertionError("a hit in memory waited for something")
+    finally:
+        sys.setprofile(None)
+    return calls, builtins | set(calls), sent
+
+
+async def filled(
+    options: dict[str, Any], target: str, headers: list[tuple[str, str]]
+) -> tuple[ASGIApp, Recorder]:
+    """An app with a stored response for what follows."""
+    recorder = Recorder([] if "paths" in options else [("cache-control", "max-age=60")])
+    app = asgi_cache.wrap(recorder, **options)
+    for _ in range(2):  # the first fills, the second may still learn
+        await drive(app, target, headers=headers)
+    return app, recorder
+
+
+RULE = {"paths": {"/products/{id}": 60}}
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "headers"),
+    [
+        ({}, "/products/1", []),
+        ({}, "/products/1?colour=red", []),
+        (RULE, "/products/1", []),
+        (RULE, "/products/1", BROWSER),
+        (RULE, "/products/1?colour=red", BROWSER),
+        ({"paths": {"/products/{id}": {"ttl": 60, "browser_ttl": 5}}}, "/products/1", BROWSER),
+        (RULE | {"cache_status": False, "response_time": False}, "/products/1", BROWSER),
+    ],
+    ids=["plain", "query", "rule", "browser", "browser-query", "browser-ttl", "quiet"],
+)
+async def test_a_hit_costs_few_calls(
+    options: dict[str, Any], target: str, headers: list[tuple[str, str]]
+) -> None:
+    app, recorder = await filled(options, target, headers)
+    calls, names, sent = profiled(app, http_scope(target, headers=headers))
+    assert (recorder.calls, sent[0]["status"]) == (1, 200)
+    print(f"{len(calls)} calls:", *calls)
+    assert len(calls) <= MOST_CALLS
+    assert not names & SLOW
+
+
+async def test_a_304_costs_no_more_than_its_condition() -> None:
+    """One entity tag is compared, no date is read."""
+    app, recorder = await filled(RULE, "/products/1", BROWSER)
+    etag = (await drive(app, "/products/1")).field("etag")
+    assert etag is not None
+    for condition, most in ((etag, MOST_CALLS + 7), ("*", MOST_CALLS + 4)):
+        headers = [*BROWSER, ("if-none-match", condition)]
+        await drive(app, "/products/1", headers=headers)
+        calls, names, sent = profiled(app, http_scope("/products/1", headers=headers))
+        assert (recorder.calls, sent[0]["status"]) == (1, 304)
+        print(f"{len(calls)} calls:", *calls)
+        assert len(calls) <= most
+        assert not names & SLOW
+
+
+async def test_a_slow_call_would_be_seen() -> None:
+    """What the counting itself is worth: a fill does what a hit must not."""
+    app = asgi_cache.wrap(Recorder(), **RULE)
+    calls, names, sent = profiled(app, http_scope("/products/1"))
+    assert len(sent) == 2
+    assert len(calls) > MOST_CALLS
+    assert names >= {"admit", "fold", "shape", "match", "parse_directives", "hexdigest"}
