@@ -76,9 +76,7 @@ class Replay:
 
 def has_content(message: Message) -> bool:
     """Whether a message from ``receive`` says that the request has content."""
-    return message.get("type") == "http.request" and bool(
-        message.get("body") or message.get("more_body")
-    )
+    return message.get("type") == "http.request" and bool(message.get("body"))
 
 
 async def run_hidden(

@@ -6,6 +6,7 @@ not stored, and only a purge that cannot be carried out raises.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore
 from asgi_cache.stores.base import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from asgi_cache.policy.decision import Refusal
     from asgi_cache.policy.reuse import Screened
@@ -61,6 +62,7 @@ class Cache:
         self._failures = Failures(self.metrics)
         self.failed = self._failures.see
         self._notes = KeyNotes(settings.max_ttl)
+        self._writes: set[asyncio.Future[None]] = set()
         self._draw = random.Random().random  # noqa: S311 - spreads expiry, keeps no secret
         self.select = Selector(self._notes, self._failures).select
         keeper = Keeper(self._notes, self._failures, self._life)
@@ -87,6 +89,16 @@ class Cache:
             await store.replace(names, (), self._life)
         except Exception as error:
             self.failed("invalidation", error)
+
+    async def shielded(self, write: Coroutine[Any, Any, None]) -> None:
+        """Wait for *write*, which goes on where whoever waits is cancelled."""
+        if self.local_store is not None:
+            await write  # never suspends
+            return
+        task = asyncio.ensure_future(write)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        await asyncio.shield(task)
 
     def note(self, screened: Screened, refusal: Refusal) -> None:
         """Remember for two minutes that this key's answers are no one else's (decision 3)."""
@@ -164,6 +176,11 @@ class Cache:
 
     async def aclose(self) -> None:
         """Close the connections that this cache opened; it may be used again."""
+        if self._writes:
+            loop = asyncio.get_running_loop()
+            writes = [task for task in self._writes if task.get_loop() is loop]
+            if writes:
+                await asyncio.wait(writes)
         await self.store.aclose()
 
 

@@ -152,14 +152,10 @@ class Capture:
             if held:
                 await self._pass_start()
             await self._pass_body(message)
-        except OSError:
-            # The client is gone, but the response is whole.
-            await self._keep(stored)
-            raise
-        except BaseException:
-            cache.abandon(screened)
-            raise
-        await self._keep(stored)
+        finally:
+            # Also where the client has gone, or the app is cancelled because it has: the response
+            # is whole. Servers say "disconnect" when a response ends, and some apps then stop.
+            await cache.shielded(self._keep(stored))
 
     async def _on_other(self, message: Message) -> None:
         """A message that ends any storing: pathsend, trailers, push, or one out of order."""

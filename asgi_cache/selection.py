@@ -137,6 +137,11 @@ class Selector:
         names = required
         if self._notes.groups.held:
             names += self._notes.groups.get(key, store.now()) or ()
+        completed = None
+        if self._notes.completed:
+            # Asked before the look-up: a response whose write ends while this waits may lie
+            # neither there when the store reads, nor here any more afterwards.
+            completed = self._notes.completed.get(key)
         try:
             (record,), values = await store.read(
                 screened.target, key, RESPONSE_SLOT, (*names, EPOCH)
@@ -161,7 +166,10 @@ class Selector:
         selection.stamps = dict(zip(names, values, strict=False))
         selection.epoch = epoch
         try:
-            await self._look_closer(selection, record, screened, store)
+            if completed is not None:
+                await self._selects(selection, completed, screened, store)
+            if selection.stored is None:
+                await self._look_closer(selection, record, screened, store)
         except Exception as error:
             return self._unavailable(required, "look-up", error)
         return selection
@@ -170,11 +178,6 @@ class Selector:
         self, selection: Selection, record: Record | None, screened: Screened, store: Store
     ) -> None:
         """Everything but a plain, valid, fresh response: variants, groups, soft purges."""
-        completed = self._notes.completed.get(screened.key)
-        if completed is not None:
-            await self._selects(selection, completed, screened, store)
-            if selection.stored is not None:
-                return
         if type(record) is StoredResponse:
             await self._selects(selection, record, screened, store)
         elif type(record) is NominatedFields:
