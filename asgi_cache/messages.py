@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 from asgi_cache.fields import is_field_name, is_field_value
 from asgi_cache.model import RequestHead, ResponseHead
+from asgi_cache.policy.keys import PATH_SAFE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping, Sequence
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 HANDLE: Final = "asgi_cache"
 """Where the handle stands in ``scope["extensions"]``."""
 
-PATH_SAFE: Final = "/:@!$&'()*+,;=-._~"
+DECODED_PATH_SAFE: Final = PATH_SAFE.replace("%", "")
+"""What a path is spelled with where a server gives it decoded only: as ``purge`` spells it."""
 
 IDENTITY_KEYS: Final = ("session", "user", "auth", "cookies")
 """Where middlewares outside keep what they know of a user."""
@@ -37,7 +39,7 @@ def read_request(scope: Scope) -> RequestHead:
     path = scope["path"]
     raw_path = scope.get("raw_path")
     if raw_path is None:
-        raw_path = quote(path, safe=PATH_SAFE, errors="surrogatepass").encode("ascii")
+        raw_path = quote(path, safe=DECODED_PATH_SAFE, errors="surrogatepass").encode("ascii")
     root_path = scope.get("root_path", "")
     if root_path:
         path, raw_path, root_path = mounted_path(path, raw_path, root_path)
@@ -79,7 +81,9 @@ def mounted_path(path: str, raw_path: bytes, root_path: str) -> tuple[str, bytes
     keyed = root
     sent = unquote(raw_path.decode("latin-1"), errors="surrogateescape")
     if not (sent == root or sent.startswith(root + "/")):
-        raw_path = quote(root, safe=PATH_SAFE, errors="surrogatepass").encode("ascii") + raw_path
+        raw_path = (
+            quote(root, safe=DECODED_PATH_SAFE, errors="surrogatepass").encode("ascii") + raw_path
+        )
         keyed += "/"
     if path == root or path.startswith(root + "/"):
         path = path[len(root) :] or "/"
