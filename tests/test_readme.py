@@ -1,0 +1,135 @@
+"""README against the code: its tables name what there is, its snippets and commands work."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+import asgi_cache
+from asgi_cache import Decision, Refusal, Rule, Settings
+from asgi_cache.settings import load
+from tests.driver import drive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parents[1]
+README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def table(name: str) -> dict[str, list[str]]:
+    """The rows of the table marked *name*, by the texts in their first cell."""
+    found = re.search(rf"<!-- table: {name} -->\n((?:\|.*\n)+)", README)
+    assert found is not None, name
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in found[1].splitlines()[2:]
+    ]
+    return {
+        key: row[1:] for row in rows for key in re.findall(r"`([^`]+)`", row[0].removeprefix("|"))
+    }
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def shown(value: object) -> set[str]:
+    """How README may write a default."""
+    if isinstance(value, tuple | list):
+        one_by_one = ", ".join(f"`{member}`" for member in value)
+        return {one_by_one, f"`{json.dumps(list(value))}`"}
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None:
+        return {"`None`"}
+    return {f"`{json.dumps(value)}`"}
+
+
+def defaults(model: type[Settings | Rule]) -> Iterator[tuple[str, object]]:
+    for name, field in model.model_fields.items():
+        yield name, field.default
+
+
+@pytest.mark.parametrize(("name", "model"), [("settings", Settings), ("rule", Rule)])
+def test_the_tables_of_settings_name_every_one_with_its_default(
+    name: str, model: type[Settings | Rule]
+) -> None:
+    rows = table(name)
+    assert list(rows) == [field for field, _ in defaults(model)]
+    for field, default in defaults(model):
+        assert rows[field][0] in shown(default), field
+
+
+def test_the_table_of_decisions_is_the_enumeration() -> None:
+    rows = table("decisions")
+    assert list(rows) == [decision.name for decision in Decision]
+    for decision in Decision:
+        text = decision.cache_status
+        assert rows[decision.name][0] == ("none" if text is None else f"`{text.decode()}`")
+
+
+def test_the_table_of_reasons_is_the_enumeration() -> None:
+    assert sorted(table("refusals")) == sorted(refusal.label for refusal in Refusal)
+
+
+@pytest.mark.parametrize("name", ["demo", "tests"])
+def test_the_commands_are_one_line_each_and_what_ci_runs(name: str) -> None:
+    found = re.search(rf"<!-- command: {name} -->\n```bash\n(.+)\n```", README)
+    assert found is not None
+    assert found[1].startswith("python3 -m venv .venv && ")
+    assert f"readme_command {name}" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+async def test_the_first_snippet_caches_a_fastapi_app() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(blocks("python")[0], "README.md", "exec"), names)
+    assert not (await drive(names["app"], "/products/7")).hit
+    second = await drive(names["app"], "/products/7")
+    assert second.hit
+    assert json.loads(second.body) == {"id": 7}
+    assert (await drive(names["app"], "/admin/x")).cache_status == ""
+
+
+async def test_the_snippet_about_purging_purges(redis_url: str, namespace: str) -> None:
+    snippet = blocks("python")[1]
+    address = '"redis://localhost:6379/0"'
+    assert address in snippet
+    here = f"{redis_url!r}, namespace={namespace!r}"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    names: dict[str, Any] = {"asgi_cache": asgi_cache, "app": app}
+    exec(compile(snippet.replace(address, here), "README.md", "exec"), names)
+    options: dict[str, Any] = {"scheme": "https"}
+    await drive(names["app"], "/products/1", **options)
+    assert (await drive(names["app"], "/products/1", **options)).hit
+    await names["sold_out"]()
+    assert not (await drive(names["app"], "/products/1", **options)).hit
+    await names["cache"].aclose()
+
+
+def test_the_toml_file_is_one(tmp_path: Path) -> None:
+    (text,) = blocks("toml")
+    file = tmp_path / "asgi-cache.toml"
+    file.write_text(text, encoding="utf-8")
+    settings, sources = load(file)
+    assert settings.store == "redis://localhost:6379/0"
+    assert list(settings.paths) == [
+        "/products/{id}",
+        "/search",
+        "/static/{rest:path}",
+        "/admin/{rest:path}",
+    ]
+    assert sources["paths"] == str(file)
+
+
+def test_links_within_the_repository_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", README):
+        assert (ROOT / target).exists(), target
