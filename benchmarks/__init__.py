@@ -1,0 +1,1 @@
+"""What the cache costs and what it buys, measured on this machine."""
