@@ -12,7 +12,9 @@ import pytest
 import asgi_cache
 from asgi_cache import Decision, Refusal, Rule, Settings
 from asgi_cache.settings import load
+from benchmarks.readme import tables
 from tests.driver import drive
+from tests.integration.snippets import SNIPPETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +130,16 @@ def test_the_toml_file_is_one(tmp_path: Path) -> None:
         "/admin/{rest:path}",
     ]
     assert sources["paths"] == str(file)
+
+
+def test_each_framework_has_its_tested_snippet() -> None:
+    for framework, snippet in SNIPPETS.items():
+        assert f"```python\n{snippet.rstrip()}\n```" in README, framework
+
+
+@pytest.mark.parametrize("name", ["throughput", "techniques"])
+def test_the_measured_tables_are_the_results(name: str) -> None:
+    assert f"<!-- table: {name} -->\n{tables()[name]}" in README
 
 
 def test_links_within_the_repository_lead_somewhere() -> None:

@@ -28,7 +28,8 @@ def wrapped(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_the_default(wrapped: list[dict[str, Any]]) -> None:
     assert str(serve.create()) == "around 8001"
-    assert wrapped == [{"store": "memory://", **(serve.PROFILES["default"] or {})}]
+    assert serve.PROFILES["default"] == {}
+    assert wrapped == [{"store": "memory://", **serve.PATIENCE}]
 
 
 def test_a_profile_and_a_store(
@@ -38,7 +39,8 @@ def test_a_profile_and_a_store(
     monkeypatch.setenv("CONFORMANCE_PROFILE", "eager")
     monkeypatch.setenv("CONFORMANCE_STORE", "redis://127.0.0.1:6379/0")
     serve.create()
-    assert wrapped == [{"store": "redis://127.0.0.1:6379/0", "heuristic_fraction": 0.1}]
+    redis = "redis://127.0.0.1:6379/0"
+    assert wrapped == [{"store": redis, **serve.PATIENCE, "heuristic_fraction": 0.1}]
 
 
 def test_no_cache_at_all(wrapped: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
