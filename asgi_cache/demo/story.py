@@ -100,8 +100,12 @@ class Comparison(NamedTuple):
 
 def settings_of(store: str) -> Settings:
     """The demonstration's settings: none are taken from the environment or a file."""
-    defaults = {name: one.default for name, one in Settings.model_fields.items()}
-    return Settings(**{**defaults, "store": store, "namespace": NAMESPACE, "paths": PATHS})
+    values = {name: one.default for name, one in Settings.model_fields.items()}
+    values |= {"store": store, "namespace": NAMESPACE, "paths": PATHS}
+    # Client, two servers, queries and cache share this process: on a busy machine its own turns
+    # take longer than a store has in an application.
+    values |= {"store_timeout": 2.0, "request_store_timeout": 3.0}
+    return Settings(**values)
 
 
 async def demonstrate(
