@@ -161,7 +161,6 @@ class CacheMiddleware:
             replay = Replay(receive, capture)
             try:
                 if await run_hidden(self.app, child, replay, capture):
-                    await capture.flush()
                     return
                 refusal = capture.refusal or Refusal.FAILED
                 await self._pass(scope, replay.second, send, request, Decision.BYPASS, refusal)

@@ -277,6 +277,14 @@ async def test_without_a_rule_nothing_is_hidden() -> None:
     assert (exchange.told["user"], exchange.told["state"]) == ("alice", ["of"])
 
 
+@pytest.mark.parametrize("rule", [{"groups": ["g"]}, {"ttl": 60, "anonymous": False}])
+async def test_a_rule_that_grants_no_shared_answer_hides_nothing(rule: dict[str, Any]) -> None:
+    recorder = Recorder([("cache-control", "public, max-age=60")])
+    app = asgi_cache.wrap(recorder, paths={"/page": rule})
+    exchange = await drive(app, "/page", user="alice", state={"of": "alice"})
+    assert (exchange.told["user"], exchange.told["state"]) == ("alice", ["of"])
+
+
 @pytest.mark.parametrize(
     ("method", "headers"), [("HEAD", []), ("GET", [("range", "bytes=0-1")])], ids=["head", "range"]
 )

@@ -105,7 +105,7 @@ async def filled(
     return app, recorder
 
 
-RULE = {"paths": {"/products/{id}": 60}}
+RULE: dict[str, Any] = {"paths": {"/products/{id}": 60}}
 
 
 @pytest.mark.parametrize(

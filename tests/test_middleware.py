@@ -252,7 +252,10 @@ async def test_a_bypass_reads_a_header_iterator_once() -> None:
     lines = iter([(b"x", b"1")])
     app = CacheMiddleware(sending([{"type": START, "status": 200, "headers": lines}]))
     exchange = await drive(app, headers=[("if-match", "*")])
-    assert exchange.headers[0] == (b"x", b"1")
+    assert exchange.headers == [
+        (b"x", b"1"),
+        (b"cache-status", b"asgi-cache; fwd=bypass; detail=precondition"),
+    ]
 
 
 @pytest.mark.parametrize("guard", [False, True])
@@ -303,6 +306,30 @@ async def test_what_is_stale_goes_to_the_app_and_is_replaced(clock: Clock) -> No
     exchange = await drive(app)
     assert (exchange.serial, exchange.cache_status) == (2, "asgi-cache; fwd=stale; stored")
     assert (await drive(app)).serial == 2
+
+
+async def test_each_decision_is_counted() -> None:
+    app = CacheMiddleware(Recorder([FRESH]))
+    for method in ("GET", "GET", "HEAD", "OPTIONS"):
+        await drive(app, method=method)
+    assert app.cache.metrics.by_label() == {
+        "decision.uri-miss": 1,
+        "decision.fresh": 2,
+        "decision.method": 1,
+        "stores": 1,
+    }
+
+
+async def test_a_write_that_fails_is_counted_as_not_stored() -> None:
+    spy = SpyStore()
+    app = CacheMiddleware(Recorder([FRESH]), store=spy)
+    spy.failing["write"] = asgi_cache.StoreError("away")
+    assert (await drive(app)).status == 200
+    assert app.cache.metrics.by_label() == {
+        "decision.uri-miss": 1,
+        "refusal.store-unavailable": 1,
+        "store_failures": 1,
+    }
 
 
 async def test_date_goes_out_only_where_the_app_sent_one() -> None:
@@ -423,6 +450,14 @@ async def test_r06_without_a_rule_the_condition_is_the_apps() -> None:
     exchange = await drive(wrapped)
     assert (exchange.status, exchange.body, exchange.hit) == (200, b"page", False)
     assert (await drive(wrapped, headers=[("if-none-match", '"v1"')])).hit
+
+
+async def test_r06_an_app_that_saw_the_condition_keeps_its_200() -> None:
+    recorder = Recorder([FRESH, ("etag", '"v1"')])
+    app = CacheMiddleware(recorder)
+    exchange = await drive(app, headers=[("if-none-match", '"v1"')])
+    assert ["if-none-match", '"v1"'] in exchange.told["headers"]
+    assert (exchange.status, exchange.serial) == (200, 1)
 
 
 async def test_206_is_never_stored() -> None:

@@ -89,6 +89,13 @@ async def test_g01_an_app_that_returns_early(messages: list[Message]) -> None:
     assert app.cache.filling_bytes == 0
 
 
+async def test_g01_a_held_start_does_not_claim_to_be_stored() -> None:
+    app = CacheMiddleware(sending(start((b"content-length", b"4"))))
+    exchange = await drive(app)
+    assert exchange.cache_status == "asgi-cache; fwd=uri-miss; detail=incomplete"
+    assert exchange.field("etag") is None
+
+
 @pytest.mark.parametrize(
     ("messages", "refusal"),
     [
@@ -615,6 +622,11 @@ async def test_g17_a_store_that_answers_nonsense() -> None:
         assert (await drive(app)).complete
 
 
+def cache_of(app: asgi_cache.TimingMiddleware) -> Cache:
+    assert isinstance(app.app, CacheMiddleware)
+    return app.app.cache
+
+
 async def test_g17_what_a_shutdown_raises_is_not_the_apps() -> None:
     spy = SpyStore()
     spy.failing["aclose"] = ValueError("a bug")
@@ -624,9 +636,11 @@ async def test_g17_what_a_shutdown_raises_is_not_the_apps() -> None:
     async def collect(message: Message) -> None:
         sent.append(message)
 
-    await asgi_cache.wrap(sending(stop), store=spy)({"type": "lifespan"}, nothing, collect)
+    app = asgi_cache.wrap(sending(stop), store=spy)
+    await app({"type": "lifespan"}, nothing, collect)
     assert sent == [stop]
     assert spy.operations == ["aclose"]
+    assert cache_of(app).metrics.store_failures == 1
 
 
 async def test_g17_no_redis_at_all() -> None:
