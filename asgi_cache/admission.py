@@ -60,7 +60,7 @@ class Admission:
         try:
             rule = self._rule(head)
         except Exception as error:  # the user's own code: it costs a fill, not the answer
-            cache.failed("rule", error)
+            cache.log("the rule function", error)
             return Refusal.RULE
         nominated = self._selection.nominated
         exchange = Exchange(

@@ -61,6 +61,7 @@ class Cache:
         self._life = stamp_life(settings)
         self._failures = Failures(self.metrics)
         self.failed = self._failures.see
+        self.log = self._failures.log
         self._notes = KeyNotes(settings.max_ttl)
         self._writes: set[asyncio.Future[None]] = set()
         self._draw = random.Random().random  # noqa: S311 - spreads expiry, keeps no secret
@@ -69,7 +70,6 @@ class Cache:
         self.settle = keeper.settle
         self.complete = keeper.complete
         self.keep = keeper.keep
-        self.abandon = keeper.abandon
         self.discard = keeper.discard
 
     # ------------------------------------------------------------------ for a request

@@ -13,11 +13,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache.admission import Admission, completed, may_tag
-from asgi_cache.messages import read_response, with_lines
+from asgi_cache.messages import BODY, START, read_response, with_lines
 from asgi_cache.model import ResponseHead
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.emission import forward_status, growing_cache_control
-from asgi_cache.policy.storing import is_malformed_length
+from asgi_cache.policy.storing import ANSWERS, is_malformed_length
 from asgi_cache.policy.validation import is_not_modified, not_modified_lines
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from asgi_cache.selection import Selection
     from asgi_cache.stores.base import Store
 
-START: Final = "http.response.start"
-BODY: Final = "http.response.body"
 INFORMATIONAL: Final = frozenset({"http.response.early_hint", "http.response.debug"})
 
 
@@ -114,6 +112,8 @@ class Capture:
         self._start = message
         outcome = self._judge(head, message)
         if isinstance(outcome, Refusal):
+            if outcome is Refusal.TOO_LARGE and head is not None and head.status in ANSWERS:
+                self._hidden = False  # everybody's answer, only too large to keep
             self.refuse(outcome)
         else:
             self._stored, self._head = outcome, head or self._head
@@ -147,7 +147,7 @@ class Capture:
         cache, screened = self.cache, self._screened
         stored = self._kept = cache.complete(self._stored, screened, self._selection)
         held, self.phase = self.phase is Phase.HELD, Phase.ENDED
-        self._release()
+        self._chunks = []
         try:
             if held:
                 await self._pass_start()
@@ -195,7 +195,10 @@ class Capture:
                 self._stored = completed(stored, whole, tagged=self.phase is Phase.HELD)
 
     async def _keep(self, stored: StoredResponse) -> None:
-        refusal = await self.cache.keep(stored, self._screened, self._selection, self._store)
+        try:
+            refusal = await self.cache.keep(stored, self._screened, self._selection, self._store)
+        finally:
+            self._release()
         if refusal is not None:
             self._kept = None
             self.refuse(refusal)

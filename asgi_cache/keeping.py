@@ -92,10 +92,6 @@ class Keeper:
         self._notes.refusals.drop(screened.key)
         return None
 
-    def abandon(self, screened: Screened) -> None:
-        """Undo :meth:`complete` where :meth:`keep` will not follow."""
-        self._notes.completed.pop(screened.key, None)
-
     async def _settle_groups(
         self, names: Sequence[bytes], screened: Screened, selection: Selection, store: Store
     ) -> bool:

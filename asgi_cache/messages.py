@@ -6,6 +6,7 @@ Nothing here raises over a malformed message; it is passed on as it came, and th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
@@ -14,11 +15,14 @@ from asgi_cache.model import RequestHead, ResponseHead
 from asgi_cache.policy.keys import PATH_SAFE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+    from collections.abc import Iterable, MutableMapping, Sequence
 
     from starlette.types import Message, Scope
 
     from asgi_cache.model import Line
+
+START: Final = "http.response.start"
+BODY: Final = "http.response.body"
 
 HANDLE: Final = "asgi_cache"
 """Where the handle stands in ``scope["extensions"]``."""
@@ -165,9 +169,10 @@ def anonymous_scope(
     if "state" in scope:
         pristine = dict(state or {})
         found = scope["state"]
-        if len(found) != len(pristine) or any(
-            name not in found or found[name] is not value for name, value in pristine.items()
-        ):
-            hidden = True
+        hidden = hidden or not (
+            isinstance(found, Mapping)
+            and len(found) == len(pristine)
+            and all(name in found and found[name] is value for name, value in pristine.items())
+        )
         scope["state"] = pristine
     return scope, hidden

@@ -54,8 +54,12 @@ class Failures:
         self._logged_at: dict[str, float] = {}
 
     def see(self, operation: str, error: Exception) -> None:
-        """Count *error*; log it, at most once a second for each operation and type of error."""
+        """Count *error* as a failure of the store, and log it."""
         self.metrics.store_failures += 1
+        self.log(f"store: {operation}", error)
+
+    def log(self, operation: str, error: Exception) -> None:
+        """Log *error*, at most once a second for each operation and type of error."""
         kind = f"{operation}:{type(error).__name__}"
         now = time.monotonic()
         if now - self._logged_at.get(kind, -LOG_INTERVAL) < LOG_INTERVAL:

@@ -6,6 +6,7 @@ in ``policy``; what is here is the order of I/O. It keeps nothing of a request i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.anonymous import Replay, has_content, run_hidden
@@ -14,6 +15,8 @@ from asgi_cache.capture import Capture
 from asgi_cache.errors import ConfigurationError
 from asgi_cache.handle import Handle
 from asgi_cache.messages import (
+    BODY,
+    START,
     anonymous_scope,
     read_request,
     read_response,
@@ -38,8 +41,6 @@ if TYPE_CHECKING:
     from asgi_cache.settings import Settings
     from asgi_cache.stores.base import Store
 
-START: Final = "http.response.start"
-BODY: Final = "http.response.body"
 SHUTDOWN: Final = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
@@ -144,7 +145,7 @@ class CacheMiddleware:
         if screened.compiled is not None and screened.compiled.anonymous:
             child, identified = anonymous_scope(child, self._state)
             hidden = hidden or identified
-        noted = cache.noted(screened) if hidden else None
+        noted = cache.noted(screened) if hidden and selection.stored is None else None
         if noted is not None:
             await self._pass(scope, receive, send, request, Decision.BYPASS, noted)
             return
@@ -201,6 +202,7 @@ class CacheMiddleware:
         """
         names: tuple[bytes, ...] = ()
         cache = self.cache
+        store = cache.store_for_request()
 
         async def invalidating_send(message: Message) -> None:
             nonlocal names
@@ -211,14 +213,14 @@ class CacheMiddleware:
                     head = ResponseHead(status if type(status) is int else 0, ())
                 names = targets_to_invalidate(request, head, self.settings)
                 if names:
-                    await cache.invalidate(names, cache.store_for_request())
+                    await cache.invalidate(names, store)
             await send(message)
 
         try:
             await self.app(scope, receive, invalidating_send)
         finally:
             if names:
-                await cache.invalidate(names, cache.store_for_request())
+                await cache.invalidate(names, store)
 
     # ------------------------------------------------------------------ not HTTP
 
@@ -231,7 +233,8 @@ class CacheMiddleware:
         async def lifespan_send(message: Message) -> None:
             kind = message.get("type")
             if kind == "lifespan.startup.complete":
-                self._state = dict(scope.get("state") or {})
+                state = scope.get("state")
+                self._state = dict(state) if isinstance(state, Mapping) else {}
             elif kind in SHUTDOWN and self._owns_cache:
                 await self._close()
             await send(message)

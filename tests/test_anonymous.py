@@ -285,6 +285,18 @@ async def test_a_rule_that_grants_no_shared_answer_hides_nothing(rule: dict[str,
     assert (exchange.told["user"], exchange.told["state"]) == ("alice", ["of"])
 
 
+@pytest.mark.parametrize("name", ["cookie", "authorization"])
+async def test_a_rule_without_a_ttl_shares_no_users_page(name: str) -> None:
+    """Its app saw the credential, so ``max-age`` alone makes nothing of it shared."""
+    recorder = Recorder([("cache-control", "max-age=60")])
+    app = asgi_cache.wrap(recorder, paths={"/page": {"groups": ["g"]}})
+    alice = await drive(app, "/page", headers=[(name, "alice")])
+    assert [name, "alice"] in alice.told["headers"]
+    assert alice.cache_status == "asgi-cache; fwd=uri-miss; detail=not-shared"
+    assert (await drive(app, "/page", headers=[(name, "bob")])).serial == 2
+    assert (await drive(app, "/page")).serial == 3
+
+
 @pytest.mark.parametrize(
     ("method", "headers"), [("HEAD", []), ("GET", [("range", "bytes=0-1")])], ids=["head", "range"]
 )
@@ -380,7 +392,7 @@ UNNOTED = [
     ("status", 404, [("cache-control", "max-age=60")]),
     ("media-type", 200, [("content-type", "text/event-stream")]),
     ("no-lifetime", 200, [("cache-control", "no-cache")]),
-    ("too-large", 200, [("content-length", "9999999")]),
+    ("too-large", 404, [("content-length", "9999999")]),
 ]
 
 
@@ -397,6 +409,15 @@ async def test_a_refused_answer_makes_a_second_run_as_it_came(
     assert (exchange.told["user"], exchange.told["state"]) == ("alice", ["of"])
     assert exchange.cache_status == f"asgi-cache; fwd=bypass; detail={refusal}"
     assert unlike_a_cache(exchange) == [(b"content-type", b"application/json"), *recorder.headers]
+
+
+async def test_everybodys_answer_that_is_only_too_large_to_keep_is_given_to_all() -> None:
+    recorder = Recorder([("content-length", "9999999")], length=False)
+    app = asgi_cache.wrap(recorder, paths=PAGE)
+    exchange = await drive(app, "/page", headers=ALICE)
+    assert (recorder.calls, exchange.serial) == (1, 1)
+    assert exchange.told["headers"] == [["host", "shop.example"]]
+    assert exchange.cache_status == "asgi-cache; fwd=uri-miss; detail=too-large"
 
 
 @pytest.mark.parametrize(("refusal", "status", "lines"), NOTED)
@@ -796,6 +817,34 @@ async def test_early_hints_of_a_shared_answer_come_before_it() -> None:
     exchange = await drive(asgi_cache.wrap(app, paths=PAGE), "/page", headers=ALICE)
     kinds = [message["type"] for message in exchange.messages]
     assert kinds == ["http.response.early_hint", START, BODY]
+
+
+async def test_a_message_after_a_shared_start_keeps_its_place() -> None:
+    debug: Message = {"type": "http.response.debug", "info": {}}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": START, "status": 200, "headers": []})
+        await send(debug)
+        await send({"type": BODY, "body": b"x"})
+
+    exchange = await drive(asgi_cache.wrap(app, paths=PAGE), "/page", headers=ALICE)
+    assert [message["type"] for message in exchange.messages] == [START, debug["type"], BODY]
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"headers": [("x-api-key", "1")]},
+        {"user": "alice"},
+        {"state": {"of": "alice"}},
+        {"extensions": {"tls": {}}},
+    ],
+    ids=["credential", "user", "state", "tls"],
+)
+async def test_whatever_was_hidden_is_a_reason_for_the_second_run(hidden: dict[str, Any]) -> None:
+    recorder = Recorder([("cache-control", "private")])
+    await drive(asgi_cache.wrap(recorder, paths=PAGE), "/page", **hidden)
+    assert recorder.calls == 2
 
 
 @pytest.mark.parametrize(

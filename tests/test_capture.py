@@ -479,3 +479,4 @@ async def test_a_rule_function_that_fails_costs_a_fill_and_no_answer(result: obj
         exchange = await drive(wrapped)
         assert exchange.serial == serial
         assert exchange.cache_status == "asgi-cache; fwd=uri-miss; detail=rule"
+    assert wrapped.cache.metrics.store_failures == 0

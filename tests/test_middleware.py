@@ -16,6 +16,8 @@ from asgi_cache.stores import GuardedStore
 from tests.driver import BODY, START, Connection, Recorder, SpyStore, drive, http_scope
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import Message, Receive, Scope, Send
 
     from tests.conftest import Clock
@@ -655,3 +657,37 @@ async def test_memory_of_ones_own_by_keyword() -> None:
     await drive(app)
     assert store.used_bytes > 0
     assert app.cache.store is store
+
+
+async def test_a_path_that_a_middleware_outside_has_rewritten_is_part_of_the_key() -> None:
+    """The raw path is as the client sent it; the app answers from the decoded one."""
+    recorder = Recorder()
+    app = asgi_cache.wrap(recorder, default_ttl=60)
+    german = {**http_scope("/home"), "path": "/de/home"}
+    english = {**http_scope("/home"), "path": "/en/home"}
+    assert (await drive(app, scope=german)).told["path"] == "/de/home"
+    assert (await drive(app, scope=english)).told["path"] == "/en/home"
+    assert (await drive(app, scope=german)).hit
+
+
+@pytest.mark.parametrize("state", [None, object(), 7, ["a"]])
+async def test_a_state_that_is_no_mapping_is_hidden_and_fails_nothing(state: object) -> None:
+    recorder = Recorder()
+    app = asgi_cache.wrap(recorder, paths={"/page": 60})
+    assert (await drive(app, "/page", state=state)).told["state"] == []
+    assert (await drive(app, "/page", state=state)).hit
+
+
+async def test_an_unsafe_request_has_one_budget_for_the_store() -> None:
+    class Hanging(SpyStore):
+        async def replace(
+            self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float
+        ) -> None:
+            self.operations.append("replace")
+            await asyncio.Event().wait()
+
+    store = Hanging()
+    guarded = asgi_cache.GuardedStore(store, timeout=0.01, request_timeout=0.01)
+    app = asgi_cache.wrap(Recorder(), store=guarded)
+    assert (await drive(app, method="POST")).status == 200
+    assert store.operations == ["replace"]

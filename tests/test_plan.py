@@ -60,7 +60,7 @@ def test_credentials(names: list[str], credentials: list[str]) -> None:
         (["authorization", "cookie"], {}, True, True),
         (["authorization", "cookie"], {"cookies": "ignore"}, False, True),
         (["authorization"], {"credential_fields": ["X-User"]}, False, True),
-        (["cookie"], {"credential_fields": ["X-User"]}, False, False),
+        (["cookie"], {"credential_fields": ["X-User"]}, True, False),
         (["x-user"], {"credential_fields": ["X-User"]}, True, False),
     ],
 )
@@ -71,9 +71,14 @@ def test_who_asks(
     assert (found.personal, found.authorization) == (personal, authorization)
 
 
-def test_authorization_is_a_credential_whatever_the_settings_say() -> None:
+def test_some_are_credentials_whatever_the_settings_say() -> None:
     found = shape("authorization", "cookie", credential_fields=["X-User"])
-    assert found.credentials == (b"authorization",)
+    assert found.credentials == (b"authorization", b"cookie")
+
+
+@pytest.mark.parametrize("name", ["x_api_key", "x_forwarded_host", "accept_encoding", "_", "a_"])
+def test_an_underscore_may_be_read_as_a_hyphen_by_the_app(name: str) -> None:
+    assert shape("host", name).irregular
 
 
 def test_key_fields_stand_in_the_order_of_the_setting() -> None:
@@ -133,7 +138,7 @@ def test_shapes_are_remembered_and_bounded() -> None:
 @given(names=st.lists(st.binary(max_size=20), unique=True).map(tuple))
 def test_any_names_have_a_shape(names: tuple[bytes, ...]) -> None:
     found = PLAIN.shape(names)
-    assert found.irregular is any(name != name.lower() for name in names)
+    assert found.irregular is any(name != name.lower() or b"_" in name for name in names)
 
 
 # --- authorities ------------------------------------------------------------------------------

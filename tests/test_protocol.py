@@ -109,6 +109,7 @@ async def test_g01_a_held_start_does_not_claim_to_be_stored() -> None:
         ([start((b"content-length", b"4")), {"type": "unheard.of"}, body()], "extension"),
         ([start(), {"type": "unheard.of"}, body()], "extension"),
         ([start(), body(), {"type": "unheard.of"}], "extension"),
+        ([start(), body(), {"type": "http.response.debug", "info": {}}], "extension"),
         ([start(), {"body": b"no type"}, body()], "extension"),
         ([start(), {"type": BODY, "body": "text"}], "malformed"),
         ([start((b"content-length", b"4")), {"type": BODY, "body": None}], "malformed"),
@@ -340,6 +341,20 @@ async def test_g09_informational_messages_keep_their_place(
     second = await drive(app)
     assert second.hit
     assert [message["type"] for message in second.messages] == [START, BODY]
+
+
+async def test_g09_a_hint_arrives_before_the_start_is_made() -> None:
+    arrived = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.early_hint", "links": [b"</a.css>"]})
+        await arrived.wait()
+        await send(start())
+        await send(body())
+
+    connection = Connection(http_scope(), on_send=lambda message: arrived.set())
+    exchange = await asyncio.wait_for(connection.run(CacheMiddleware(app)), 5)
+    assert len(exchange.messages) == 3
 
 
 @pytest.mark.parametrize("kind", ["websocket", "lifespan", "something.new"])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_TARGET_BYTES: Final = 8192
 MAX_NOMINATED: Final = 8
-SEPARATORS_IN_KEY: Final = 4
+SEPARATORS_IN_KEY: Final = 5
 
 NAMESPACE: Final = b"n"
 EPOCH: Final = b"e"

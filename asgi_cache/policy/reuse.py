@@ -88,8 +88,11 @@ def screen(request: RequestHead, settings: Settings) -> Screened | Screening:
             Decision.BYPASS,
             Refusal.TARGET_TOO_LONG if raw_path.startswith(b"/") else Refusal.PATH,
         )
-    scheme = request.scheme.encode("utf-8", "surrogatepass")
-    key = b"%b\0%b\0%b" % (target, scheme, request.root_path.encode("utf-8", "surrogatepass"))
+    # The decoded path as well: apps answer from it, and a middleware outside may have changed it.
+    key = b"%b\0%b" % (
+        target,
+        f"{request.scheme}\0{request.root_path}\0{request.path}".encode("utf-8", "surrogatepass"),
+    )
     if key.count(b"\0") != SEPARATORS_IN_KEY:
         return Screening(Decision.BYPASS, Refusal.PATH)
     personal = shape.personal or shape.authorization

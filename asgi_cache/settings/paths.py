@@ -194,9 +194,8 @@ class PathMatcher:
     def _match_plain(self, path: str) -> Match | None:
         for template, rule in self._templates:
             if len(path) > template.longest_path:
-                if rule is None:
-                    return Match(template.text, None, {})
-                continue
+                # Too long to tell: never past a rule that may have been the first match.
+                return Match(template.text, None, {}) if rule is None else None
             # fullmatch, as "$" would let a line feed pass at the end.
             found = template.pattern.fullmatch(path)
             if found is not None:

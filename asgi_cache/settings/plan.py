@@ -56,7 +56,7 @@ class Shape(NamedTuple):
     exceptional: bool
     """A body, an origin's precondition or Cache-Control may be there: look at the values."""
     irregular: bool
-    """A name is not as ASGI wants it, lower-case bytes: what it means is not known."""
+    """A name is not in lower-case bytes, or has an underscore: what apps read there is unknown."""
 
 
 class CompiledRule(NamedTuple):
@@ -121,9 +121,9 @@ class Plan:
 
     def __init__(self, settings: Settings, cache_status_name: bytes) -> None:
         names = lower_names(settings.credential_fields)
-        # RFC 9111 §3.5 is not for a setting to lift.
+        # RFC 9111 §3.5 is not for a setting to lift; what Cookie may do, ``cookies`` says.
         self._credentials = frozenset(
-            [AUTHORIZATION, *(name for name in names if not name.endswith(b"*"))]
+            [AUTHORIZATION, COOKIE, *(name for name in names if not name.endswith(b"*"))]
         )
         self._credential_prefixes = tuple(name[:-1] for name in names if name.endswith(b"*"))
         self._cookies_ignored = settings.cookies == "ignore"
@@ -141,7 +141,7 @@ class Plan:
         self.shapes: dict[tuple[bytes, ...], Shape] = {}
         """Shapes seen, by the names in the order of the request."""
         self.hosts: dict[bytes, bytes] = {}
-        """Authorities seen, by the value of Host: valid, served, in lower case."""
+        """Authorities seen, by the value of Host: valid, in lower case."""
 
     def is_credential(self, name: bytes) -> bool:
         """Whether *name* (lower case) is one of ``credential_fields``."""
@@ -149,7 +149,10 @@ class Plan:
 
     def shape(self, names: tuple[bytes, ...]) -> Shape:
         """Work out what *names* mean, and remember it."""
-        irregular = any(type(name) is not bytes or name != name.lower() for name in names)
+        # WSGI, and whatever follows CGI, reads an underscore as a hyphen: x_api_key is X-API-Key.
+        irregular = any(
+            type(name) is not bytes or name != name.lower() or b"_" in name for name in names
+        )
         present = frozenset() if irregular else frozenset(names)
         credentials = tuple(sorted(filter(self.is_credential, present)))
         shape = Shape(

@@ -154,7 +154,7 @@ def test_what_the_look_up_needs() -> None:
     assert screened.compiled is settings.plan.rules["/p/{id}"]
     assert (screened.authority, screened.query) == (b"a.example", b"q=1")
     assert screened.target == b"a.example\0/r/p/7\0q=1"
-    assert screened.key == screened.target + b"\0http\0/r"
+    assert screened.key == screened.target + b"\0http\0/r\0/p/7"
     # All of it is remembered: the second time is the same.
     assert screen(head, settings) == screened
 
@@ -218,7 +218,7 @@ FRESH, BYPASS, STALE = Decision.FRESH, Decision.BYPASS, Decision.STALE
         (COOKIES_IGNORED, 200, "max-age=60", BOTH, BYPASS),
         (COOKIES_IGNORED, 200, "max-age=60", API_KEY, BYPASS),
         (Settings(credential_fields=["X-User"]), 200, "max-age=60", AUTHORIZATION, BYPASS),
-        (Settings(credential_fields=["X-User"]), 200, "max-age=60", COOKIE, FRESH),
+        (Settings(credential_fields=["X-User"]), 200, "max-age=60", COOKIE, BYPASS),
         # Under a rule with a TTL: one answer for everybody, where it is an answer.
         (ANONYMOUS, 200, "max-age=60", {**BOTH, **API_KEY}, FRESH),
         (ANONYMOUS, 404, "max-age=60", {}, FRESH),

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from asgi_cache import Cache, MemoryStore, RedisStore, Rule, StoreError, StoreUnavailable
 from asgi_cache.policy.keys import EPOCH
-from tests.driver import BODY
+from tests.driver import BODY, START
 from tests.security.harness import SHARED, Origin, Reply, read
 from tests.security.turns import SteppedStore, Turns
 from tests.servers import RedisServer
@@ -230,6 +230,34 @@ async def test_i05_i06_a_purge_while_a_complete_response_is_being_sent(
     assert (await shop.request()).version == 2
     go.set()
     assert read((await filling).body).version == 1
+    await shop.assert_current_and_kept(1)
+    await shop.assert_current_and_kept(0)
+
+
+async def test_i_an_unsafe_answer_has_spoiled_before_its_start_is_seen(place: Place) -> None:
+    shop = Shop(place)
+    await shop.request()
+    seen: list[int] = []
+
+    async def look(message: Message) -> None:
+        if message["type"] == START:
+            seen.extend([(await shop.request(worker)).version for worker in (0, 1)])
+
+    shop.version += 1
+    await shop.sites[0].ask(TARGET, method="POST", on_send=look)
+    assert seen == [2, 2]
+
+
+async def test_i_an_unsafe_request_spoils_again_when_its_work_is_done(place: Place) -> None:
+    """Its data change only after its response: what was filled in between is outdated."""
+    shop = Shop(place)
+
+    async def work(message: Message) -> None:
+        if message["type"] == BODY:
+            assert (await shop.request(1)).version == 1
+            shop.version += 1
+
+    await shop.sites[0].ask(TARGET, method="POST", on_send=work)
     await shop.assert_current_and_kept(1)
     await shop.assert_current_and_kept(0)
 
