@@ -241,7 +241,7 @@ class Capture:
 
     def finish(self) -> None:
         """After the app has returned or raised: what is not complete will never be."""
-        if self.phase is not Phase.ENDED and self._stored is not None:
+        if self.phase is not Phase.ENDED:
             self.drop(Refusal.INCOMPLETE)
 
     async def flush(self) -> None:
@@ -266,9 +266,8 @@ class Capture:
             await self._send(self._started(self._start, ()))
             return
         lines: list[Line] = []
-        for name in (b"cache-control", b"etag"):
-            if not self._head.values(name):
-                lines += [line for line in stored.lines if line[0] == name]
+        own = (b"cache-control", b"etag", b"vary")
+        lines += [line for line in stored.lines if line[0] in own and line not in self._head.lines]
         if stored.browser_ttl is not None:
             age = max(0.0, self.cache.now() - stored.generated_at)
             lines.append(growing_cache_control(stored.browser_ttl, age))

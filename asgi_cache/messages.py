@@ -30,8 +30,8 @@ HANDLE: Final = "asgi_cache"
 DECODED_PATH_SAFE: Final = PATH_SAFE.replace("%", "")
 """What a path is spelled with where a server gives it decoded only: as ``purge`` spells it."""
 
-IDENTITY_KEYS: Final = ("session", "user", "auth", "cookies")
-"""Where middlewares outside keep what they know of a user."""
+IDENTITY_KEYS: Final = ("session", "user", "auth", "cookies", "aws.event", "aws.context")
+"""Where middlewares and servers outside keep what they know of a user."""
 
 
 def read_request(scope: Scope) -> RequestHead:
@@ -107,8 +107,8 @@ def read_response(message: Message) -> tuple[ResponseHead | None, Message]:
         except TypeError:
             return None, message
         message = {**message, "headers": raw}
-    status = message.get("status")
-    if type(status) is not int:
+    status = status_of(message)
+    if status is None:
         return None, message
     lines: list[Line] = []
     for line in raw:
@@ -122,6 +122,12 @@ def read_response(message: Message) -> tuple[ResponseHead | None, Message]:
             return None, message
         lines.append((name, value))
     return ResponseHead(status, tuple(lines)), message
+
+
+def status_of(message: Message) -> int | None:
+    """The status of a start message, an ``HTTPStatus`` too; ``None`` where it is no number."""
+    status = message.get("status")
+    return int(status) if isinstance(status, int) and not isinstance(status, bool) else None
 
 
 def with_lines(message: Message, lines: Sequence[Line]) -> Message:
@@ -148,6 +154,14 @@ def replaced_lines(lines: Iterable[Line], replaced: Mapping[bytes, bytes | None]
         if new is not None:
             kept.append((name, new))
     return kept
+
+
+def has_client_certificate(scope: Scope) -> bool:
+    """Whether the client has shown who it is by TLS (the extension ``tls`` of ASGI)."""
+    tls = (scope.get("extensions") or {}).get("tls")
+    return isinstance(tls, Mapping) and bool(
+        tls.get("client_cert_name") or tls.get("client_cert_chain")
+    )
 
 
 def anonymous_scope(

@@ -18,9 +18,11 @@ from asgi_cache.messages import (
     BODY,
     START,
     anonymous_scope,
+    has_client_certificate,
     read_request,
     read_response,
     replaced_lines,
+    status_of,
     with_handle,
     with_lines,
 )
@@ -84,6 +86,13 @@ class CacheMiddleware:
         if isinstance(screened, Screening):
             await self._pass(scope, receive, send, request, *screened)
             return
+        if "tls" in (scope.get("extensions") or ()) and has_client_certificate(scope):
+            compiled = screened.compiled
+            if compiled is None or not compiled.anonymous:
+                decision, refusal = Decision.BYPASS, Refusal.CREDENTIALS
+                await self._pass(scope, receive, send, request, decision, refusal)
+                return
+            screened = screened._replace(personal=True)
         cache = self.cache
         store = cache.local_store or cache.store_for_request()
         selection = await cache.select(screened, store)
@@ -139,7 +148,12 @@ class CacheMiddleware:
             return
         folded = fold(request, screened.shape, screened.compiled)
         child = with_handle(scope, Handle(cache, request))
-        child["headers"] = replaced_lines(scope.get("headers", ()), folded.replaced)
+        replaced = folded.replaced
+        if len(request.fields) < len(scope.get("headers", ())):
+            # Of a key field's several lines the app must see what the key has: all in one.
+            keyed = {name: request.fields[name] for name in screened.shape.key_fields}
+            replaced = {**keyed, **replaced}
+        child["headers"] = replaced_lines(scope.get("headers", ()), replaced)
         child["query_string"] = folded.head.query
         hidden = folded.hidden
         if screened.compiled is not None and screened.compiled.anonymous:
@@ -209,18 +223,18 @@ class CacheMiddleware:
             if message.get("type") == START and not names:
                 head, message = read_response(message)
                 if head is None:
-                    status = message.get("status")
-                    head = ResponseHead(status if type(status) is int else 0, ())
+                    head = ResponseHead(status_of(message) or 0, ())
                 names = targets_to_invalidate(request, head, self.settings)
                 if names:
-                    await cache.invalidate(names, store)
+                    # Whoever is cancelled meanwhile has changed something all the same.
+                    await cache.shielded(cache.invalidate(names, store))
             await send(message)
 
         try:
             await self.app(scope, receive, invalidating_send)
         finally:
             if names:
-                await cache.invalidate(names, store)
+                await cache.shielded(cache.invalidate(names, store))
 
     # ------------------------------------------------------------------ not HTTP
 

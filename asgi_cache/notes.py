@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ class Notes(Generic[V]):
         """Remember *value* from *now* (seconds) on."""
         self.held.pop(key, None)
         if len(self.held) >= self._limit:
-            del self.held[next(iter(self.held))]
+            # Several threads, each with its event loop, may share this.
+            with contextlib.suppress(RuntimeError, StopIteration):
+                self.held.pop(next(iter(self.held)), None)
         self.held[key] = (now + self._seconds, value)
 
     def get(self, key: bytes, now: float) -> V | None:
@@ -44,7 +47,7 @@ class Notes(Generic[V]):
         until, value = note
         if now < until <= now + self._seconds:
             return value
-        del self.held[key]
+        self.held.pop(key, None)
         return None
 
     def drop(self, key: bytes) -> None:

@@ -105,7 +105,7 @@ def softened(stored: StoredResponse, soft_at: float, now: float) -> StoredRespon
     end = min(stored.fresh_until, soft_at)
     return replace(
         stored,
-        fresh_until=min(end, now),
+        fresh_until=min(end, now, stored.generated_at),
         revalidate_until=end + (stored.revalidate_until - stored.fresh_until),
         error_until=end + (stored.error_until - stored.fresh_until),
     )
@@ -196,8 +196,11 @@ class Selector:
             selection.miss = Decision.VARY_MISS
             candidates: list[StoredResponse | None] = []
             for variant in found:
-                valid = type(variant) is StoredResponse and await self._selects(
-                    selection, variant, screened, store
+                # One that does not know a field which appeared later cannot tell by it.
+                valid = (
+                    type(variant) is StoredResponse
+                    and {name for name, _ in variant.nominated}.issuperset(record.names)
+                    and await self._selects(selection, variant, screened, store)
                 )
                 candidates.append(variant if valid and type(variant) is StoredResponse else None)
             selection.candidates = candidates

@@ -392,7 +392,6 @@ UNNOTED = [
     ("status", 404, [("cache-control", "max-age=60")]),
     ("media-type", 200, [("content-type", "text/event-stream")]),
     ("no-lifetime", 200, [("cache-control", "no-cache")]),
-    ("too-large", 404, [("content-length", "9999999")]),
 ]
 
 
@@ -418,6 +417,35 @@ async def test_everybodys_answer_that_is_only_too_large_to_keep_is_given_to_all(
     assert (recorder.calls, exchange.serial) == (1, 1)
     assert exchange.told["headers"] == [["host", "shop.example"]]
     assert exchange.cache_status == "asgi-cache; fwd=uri-miss; detail=too-large"
+
+
+@pytest.mark.parametrize("line", [("vary", "Cookie"), ("vary", "*"), ("cache-control", "no-cache")])
+async def test_a_large_answer_that_is_not_everybodys_is_given_to_nobody(
+    line: tuple[str, str],
+) -> None:
+    recorder = Recorder([("content-length", "9999999"), line], length=False)
+    app = asgi_cache.wrap(recorder, paths=PAGE)
+    assert (await drive(app, "/page", headers=ALICE)).serial == recorder.calls == 2
+
+
+@pytest.mark.parametrize("paths", [{}, {"/page": {"ttl": 60, "anonymous": False}}])
+async def test_who_shows_a_certificate_is_no_stranger(paths: dict[str, Any]) -> None:
+    recorder = Recorder([("cache-control", "max-age=60")] if not paths else [])
+    app = asgi_cache.wrap(recorder, paths=paths)
+    tls = {"tls": {"client_cert_name": "CN=ann"}}
+    ann = await drive(app, "/page", extensions=tls)
+    assert ann.cache_status == "asgi-cache; fwd=bypass; detail=credentials"
+    await drive(app, "/page")
+    assert not (await drive(app, "/page", extensions=tls)).hit
+    assert (await drive(app, "/page")).hit
+
+
+async def test_what_a_gateway_says_of_a_user_is_hidden() -> None:
+    recorder = Recorder()
+    app = asgi_cache.wrap(recorder, paths=PAGE)
+    said = {"aws.event": {"claims": "ann"}, "aws.context": "ann"}
+    await drive(app, scope={**http_scope("/page"), **said})
+    assert not {"aws.event", "aws.context"} & recorder.scopes[0].keys()
 
 
 @pytest.mark.parametrize(("refusal", "status", "lines"), NOTED)

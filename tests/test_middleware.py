@@ -6,12 +6,15 @@ Judged on :class:`CacheMiddleware` alone, by serial numbers and call counts, not
 from __future__ import annotations
 
 import asyncio
+import threading
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import asgi_cache
 from asgi_cache import Cache, CacheMiddleware, MemoryStore, Rule
+from asgi_cache.notes import Notes
 from asgi_cache.stores import GuardedStore
 from tests.driver import BODY, START, Connection, Recorder, SpyStore, drive, http_scope
 
@@ -352,8 +355,16 @@ async def test_an_age_of_the_app_counts_and_is_not_repeated(clock: Clock) -> Non
 async def test_a_clock_that_jumps_back_makes_no_negative_age(clock: Clock) -> None:
     app = CacheMiddleware(Recorder([FRESH]), store=SpyStore(clock))
     await drive(app)
-    clock.advance(-1000)
+    clock.advance(-50)
     assert (await drive(app)).field("age") == "0"
+
+
+async def test_o08_a_clock_put_right_leaves_nothing_from_the_future(clock: Clock) -> None:
+    app = CacheMiddleware(Recorder([FRESH]), store=SpyStore(clock))
+    await drive(app)
+    clock.advance(-86_400 * 365)
+    assert (await drive(app)).cache_status == "asgi-cache; fwd=stale; stored"
+    assert (await drive(app)).hit
 
 
 async def test_r12_head_on_a_stored_get() -> None:
@@ -691,3 +702,87 @@ async def test_an_unsafe_request_has_one_budget_for_the_store() -> None:
     app = asgi_cache.wrap(Recorder(), store=guarded)
     assert (await drive(app, method="POST")).status == 200
     assert store.operations == ["replace"]
+
+
+async def test_a_status_may_be_an_enumeration() -> None:
+    """Starlette passes on what it is given, and servers take it for the number that it is."""
+    recorder = Recorder([FRESH], status=HTTPStatus.OK)
+    app = CacheMiddleware(recorder)
+    first = await drive(app)
+    assert (await drive(app)).hit
+    recorder.status = HTTPStatus.CREATED
+    await drive(app, method="POST")
+    assert (await drive(app)).serial > first.serial
+
+
+async def test_the_lines_of_a_repeated_key_field_reach_the_app_as_they_are_keyed() -> None:
+    recorder = Recorder([FRESH])
+    app = CacheMiddleware(recorder)
+    twice = [("x-forwarded-host", "evil"), ("x-forwarded-host", "shop"), ("accept", "a")]
+    told = (await drive(app, headers=twice)).told["headers"]
+    assert ["x-forwarded-host", "evil, shop"] in told
+    assert [name for name, _ in told].count("x-forwarded-host") == 1
+
+
+async def test_what_we_let_browsers_keep_says_what_it_differs_by() -> None:
+    rule = Rule(ttl=60, cookies=["lang"], languages=["de"], vary=["X-Plan"])
+    app = CacheMiddleware(Recorder(), paths={"/page": rule})
+    for _ in range(2):
+        exchange = await drive(app, "/page")
+        assert exchange.values("vary") == ["Cookie, Accept-Language, X-Plan"]
+        assert exchange.field("cache-control") == "max-age=60"
+
+
+async def test_what_an_app_sends_after_it_has_returned_is_not_kept() -> None:
+    late: list[Send] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        late.append(send)
+
+    wrapped = CacheMiddleware(app)
+    await drive(wrapped)
+    await late[0]({"type": START, "status": 200, "headers": [(b"cache-control", b"max-age=60")]})
+    await late[0]({"type": BODY, "body": b"late", "more_body": True})
+    assert wrapped.cache.filling_bytes == 0
+
+
+async def test_who_is_cancelled_at_every_turn_has_invalidated_all_the_same() -> None:
+    class Slow(SpyStore):
+        async def replace(
+            self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float
+        ) -> None:
+            asked.set()
+            await asyncio.sleep(0)
+            await super().replace(names, soft_names, life)
+
+    asked = asyncio.Event()
+    store = Slow()
+    app = CacheMiddleware(Recorder([FRESH]), store=GuardedStore(store))
+    await drive(app)
+    posting = asyncio.ensure_future(drive(app, method="POST"))
+    await asked.wait()
+    while not posting.done():
+        posting.cancel()
+        await asyncio.sleep(0)
+    await app.cache.aclose()
+    assert not (await drive(app)).hit
+
+
+def test_notes_may_be_shared_by_threads() -> None:
+    notes: Notes[int] = Notes(limit=2)
+    failures: list[Exception] = []
+
+    def write(name: int) -> None:
+        try:
+            for count in range(3000):
+                notes.put(b"%d" % (count % 7 + name), count, 0.0)
+                notes.get(b"%d" % (count % 5), 200.0)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

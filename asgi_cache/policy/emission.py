@@ -30,8 +30,10 @@ def emitted_cache_control(
     if rule is not None:
         # No purge reaches a browser: what belongs to a group must ask again each time.
         browser_ttl = 0.0 if rule.browser_ttl is None and rule.groups else rule.browser_ttl
+    # A cache behind us must know what the rule says the answers differ by.
+    vary = differing(rule)
     if browser_ttl == 0:
-        return ((b"cache-control", b", ".join([*public, b"no-cache"])),), None
+        return ((b"cache-control", b", ".join([*public, b"no-cache"])), *vary), None
     directives = public
     if browser_ttl is None:
         directives.append(b"max-age=%d" % lifetime.seconds)
@@ -43,8 +45,20 @@ def emitted_cache_control(
             if seconds:
                 directives.append(b"%b=%d" % (name, seconds))
     if not directives:
-        return (), browser_ttl
-    return ((b"cache-control", b", ".join(directives)),), browser_ttl
+        return vary, browser_ttl
+    return ((b"cache-control", b", ".join(directives)), *vary), browser_ttl
+
+
+def differing(rule: Rule | None) -> tuple[Line, ...]:
+    """The Vary of what a rule keys or folds beyond what the app says; empty for most."""
+    if rule is None:
+        return ()
+    names = [
+        *(["Cookie"] if rule.cookies else []),
+        *(["Accept-Language"] if rule.languages else []),
+        *rule.vary,
+    ]
+    return ((b"vary", ", ".join(names).encode("latin-1")),) if names else ()
 
 
 def with_length(lines: tuple[Line, ...], status: int, length: int) -> tuple[Line, ...]:

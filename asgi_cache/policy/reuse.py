@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from asgi_cache.settings.paths import Match
     from asgi_cache.settings.plan import CompiledRule, Shape
 
+CLOCK_SLACK: Final = 60.0
+"""Seconds that a response may seem to come from the future: beyond, a clock was put right."""
+
 CACHED_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
@@ -152,7 +155,7 @@ def obstacle_of(request: RequestHead, shape: Shape) -> Refusal | None:
 
 def decide(screened: Screened, stored: StoredResponse, now: float) -> Decision:
     """What becomes of a request for which *stored* was selected; *now* in the store's clock."""
-    if now >= stored.fresh_until:
+    if now >= stored.fresh_until or stored.generated_at > now + CLOCK_SLACK:
         return Decision.STALE
     if screened.personal and not may_answer(screened.shape, stored):
         return Decision.BYPASS

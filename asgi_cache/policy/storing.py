@@ -115,6 +115,9 @@ def admit(
     if fresh_until <= now:
         # It could be used after a validation only, and nothing here validates.
         return Refusal.NO_LIFETIME
+    if is_too_large(head, settings):
+        # Judged last: an anonymous answer with nothing else against it is given to everybody.
+        return Refusal.TOO_LARGE
     return as_stored(
         exchange, head, settings, rule, caching, lifetime, generated_at, fresh_until, names, groups
     )
@@ -146,18 +149,14 @@ def forbidden(
         return Refusal.NOT_SHARED
     if exchange.personal and not said_shared(caching):
         return Refusal.NOT_SHARED
-    return length_refusal(head, settings)
-
-
-def length_refusal(head: ResponseHead, settings: Settings) -> Refusal | None:
-    """Several, malformed or too large a Content-Length."""
-    lengths = head.values(b"content-length")
-    if not lengths:
-        return None
-    declared = declared_length(head)
-    if declared is None:
+    if head.values(b"content-length") and declared_length(head) is None:
         return Refusal.LENGTH
-    return Refusal.TOO_LARGE if declared > settings.max_body_bytes else None
+    return None
+
+
+def is_too_large(head: ResponseHead, settings: Settings) -> bool:
+    """Whether Content-Length says more than ``max_body_bytes``."""
+    return (declared_length(head) or 0) > settings.max_body_bytes
 
 
 def declared_length(head: ResponseHead) -> int | None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from math import factorial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import unquote
 
-from starlette.convertors import CONVERTOR_TYPES
+from starlette.convertors import CONVERTOR_TYPES, Convertor
 from starlette.routing import PARAM_REGEX, compile_path
 
 from asgi_cache.errors import ConfigurationError
@@ -45,7 +45,7 @@ class Match(NamedTuple):
     rule: Rule | None
     """``None``: never cached (``paths`` says ``false``)."""
     params: Mapping[str, str]
-    """The template's parameters as they stand in the decoded path, not converted."""
+    """The template's parameters, spelled as their convertors spell them."""
 
 
 UNSEEN: Final = Match("", None, MappingProxyType({}))
@@ -58,6 +58,7 @@ class Template(NamedTuple):
     text: str
     pattern: re.Pattern[str]
     parameters: frozenset[str]
+    convertors: Mapping[str, Convertor[Any]]
     longest_path: int
     """Characters; on a longer path the pattern might take too long, so it is not tried."""
 
@@ -87,8 +88,16 @@ def compile_template(template: object) -> Template:
             "a path as it is after decoding, without dot segments, '//', ';', '\\', "
             "control characters and percent-encoding",
         )
-    pattern = compile_path(template)[0]
-    return Template(template, pattern, frozenset(names), _longest_path(template))
+    pattern, _, convertors = compile_path(template)
+    return Template(template, pattern, frozenset(names), convertors, _longest_path(template))
+
+
+def _canonical(convertor: Convertor[Any], text: str) -> str:
+    """*text* as the convertor spells the value: the app takes 01 and 1 for the same."""
+    try:
+        return str(convertor.to_string(convertor.convert(text)))
+    except Exception:  # a convertor of the user's own
+        return text
 
 
 def _refusal(template: object, allowed: str) -> ConfigurationError:
@@ -199,7 +208,10 @@ class PathMatcher:
             # fullmatch, as "$" would let a line feed pass at the end.
             found = template.pattern.fullmatch(path)
             if found is not None:
-                params = {name: found[name] for name in template.parameters}
+                params = {
+                    name: _canonical(template.convertors[name], found[name])
+                    for name in template.parameters
+                }
                 return Match(template.text, rule, params)
         return None
 

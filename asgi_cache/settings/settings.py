@@ -97,6 +97,19 @@ class Settings(BaseSettings):
         "X-Forwarded-Email",
         "Cf-Access-Jwt-Assertion",
         "X-Amzn-Oidc-*",
+        "Cf-Access-Authenticated-*",
+        "Remote-User",
+        "Tailscale-User-*",
+        "X-Access-Token",
+        "X-Auth-Request-*",
+        "X-Authenticated-User",
+        "X-Forwarded-Access-Token",
+        "X-Forwarded-Client-Cert",
+        "X-Forwarded-Preferred-Username",
+        "X-Goog-Authenticated-*",
+        "X-Ms-Client-*",
+        "X-Ssl-Client-*",
+        "X-Webauth-User",
     )
     """Request fields that say who asks; a last ``*`` stands for any ending."""
     cookies: kinds.CookiePolicy = "explicit"

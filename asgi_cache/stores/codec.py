@@ -71,7 +71,13 @@ _NOMINATED_OBJECTS: Final = 5
 _MAX_OBJECTS: Final = (
     _RESPONSE_OBJECTS + 2 * MAX_LINES + 2 * MAX_NOMINATED + MAX_GROUPS + 2 * MAX_STAMPS
 )
-_NEVER_STORED: Final = frozenset({b"set-cookie", b"set-cookie2"})
+_NEVER_STORED: Final = frozenset(
+    {
+        *(b"set-cookie", b"set-cookie2", b"age", b"connection", b"keep-alive"),
+        *(b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    }
+)
+_LAST_INSTANT: Final = 2.0**53
 _PARTIAL: Final = frozenset({206, 304})
 
 
@@ -229,13 +235,16 @@ def _stored_response(objects: tuple[Any, ...]) -> StoredResponse:
         and 200 <= status <= 599
         and status not in _PARTIAL
         and isfinite(sum(instants))  # so each of them is
+        and max(map(abs, instants)) < _LAST_INSTANT
         and _is_etag(weak, opaque)
         and _is_number_or_nil(last_modified)
         and _is_number_or_nil(browser_ttl)
+        and (browser_ttl is None or 0 <= browser_ttl < _LAST_INSTANT)
         and lines_count <= MAX_LINES
         and _are_names(names)
         and _NEVER_STORED.isdisjoint(names)
         and is_field_value(b"".join(values))
+        and _is_length(names, values, body)
         and nominated_count <= MAX_NOMINATED
         and _are_names(nominated_names)
         and set(map(type, nominated_values)) <= _BYTES_OR_NIL
@@ -271,6 +280,14 @@ def _stored_response(objects: tuple[Any, ...]) -> StoredResponse:
             ]
         ),
     )
+
+
+def _is_length(names: tuple[Any, ...], values: tuple[Any, ...], body: bytes) -> bool:
+    """Whether there is no Content-Length, or one that is true."""
+    if b"content-length" not in names:
+        return True
+    length = values[names.index(b"content-length")].lstrip(b"0") or b"0"
+    return names.count(b"content-length") == 1 and bool(length == b"%d" % len(body))
 
 
 def _is_etag(weak: Any, opaque: Any) -> bool:

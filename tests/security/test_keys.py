@@ -249,6 +249,21 @@ async def test_k08_absent_and_empty_differ(place: Place) -> None:
     await assert_separate(place.site(), requests)
 
 
+async def test_k08_no_part_ends_where_another_begins(place: Place) -> None:
+    """Joined without a delimiter, each pair would be one text."""
+    pairs: list[list[Request]] = [
+        [{"target": "/ab?c"}, {"target": "/a?bc"}],
+        [
+            {"target": "/a/x", "scheme": "a/a", "root_path": ""},
+            {"target": "/a/x", "scheme": "a", "root_path": "/a"},
+        ],
+        [{"headers": [("x-host", "ab")]}, {"headers": [("x-host", "a"), ("x-original-url", "b")]}],
+    ]
+    for pair in pairs:
+        await place.move()
+        await assert_separate(place.site(), pair)
+
+
 async def test_k08_a_nul_anywhere_bypasses(place: Place) -> None:
     site = place.site()
     for changed in (

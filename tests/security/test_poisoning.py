@@ -230,10 +230,14 @@ async def test_p08_what_may_answer_credentials(place: Place) -> None:
             paths={"/": rule},
             namespace=f"{place.namespace}-{status}",
         )
-        assert await site.stores()
-        told = await site.told(headers=user)
-        assert (told.serial == 1) == (status in (200, 203, 404))
-        assert (told.user is None) == (status in (200, 203, 404))
+        shared = status in (200, 203, 404)
+        first = await site.told(headers=user)
+        assert (first.user is None) == shared
+        public = await site.told()
+        assert public.user is None
+        assert await site.told() == public
+        second = await site.told(headers=user)
+        assert (second.user is None) == (second == first) == shared
 
 
 @pytest.mark.parametrize("status", [204, 205, 206, 404, 500, 502, 503, 504, 429])

@@ -49,7 +49,8 @@ def nominated_fields(
 
 _instants = st.floats(min_value=-1e12, max_value=1e12)
 _names = st.text("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~", min_size=1).map(str.encode)
-_line_names = _names.filter(lambda name: name not in (b"set-cookie", b"set-cookie2"))
+_NEVER = (b"set-cookie", b"set-cookie2", b"age", b"te", b"trailer", b"upgrade", b"connection")
+_line_names = _names.filter(lambda name: name not in _NEVER)
 _values = st.binary(max_size=40).map(lambda value: value.translate(None, b"\r\n\0"))
 _groups = st.lists(st.text(max_size=12), max_size=4).map(tuple)
 _nonces = st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES)
@@ -70,7 +71,7 @@ stored_responses: st.SearchStrategy[Record] = st.builds(
     last_modified=st.none() | _instants,
     explicitly_shared=st.booleans(),
     authorized_reuse=st.booleans(),
-    browser_ttl=st.none() | _instants,
+    browser_ttl=st.none() | st.floats(min_value=0, max_value=1e12),
     nominated=st.lists(st.tuples(_names, st.none() | st.binary()), max_size=8).map(tuple),
     groups=_groups,
     stamps=st.lists(st.builds(CarriedStamp, st.binary(), _nonces, _nonces), max_size=5).map(tuple),

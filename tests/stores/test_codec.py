@@ -374,3 +374,27 @@ def test_a_missing_entity_tag_and_an_empty_one_differ() -> None:
     for etag in (None, EntityTag(weak=False, opaque=b"")):
         record = stored_response(etag=etag, stamps=(CarriedStamp(b"", NONCE, NONCE),))
         assert decode(encode(record, KEY), KEY) == record
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lines": ((b"content-length", b"9"),)},
+        {"lines": ((b"content-length", b"5"), (b"content-length", b"5"))},
+        {"lines": ((b"content-length", b"five"),)},
+        {"lines": ((b"transfer-encoding", b"chunked"),)},
+        {"lines": ((b"age", b"7"),)},
+        {"browser_ttl": 1.7e308},
+        {"browser_ttl": -1.0},
+        {"generated_at": -1.7e308},
+    ],
+)
+def test_s08_a_response_that_would_not_go_out_whole_is_none(changes: dict[str, Any]) -> None:
+    with pytest.raises(StoreError):
+        encode(stored_response(**changes), b"key")
+
+
+@pytest.mark.parametrize("length", [b"5", b"005"])
+def test_a_true_length_is_kept_as_it_was_written(length: bytes) -> None:
+    record = stored_response(lines=((b"content-length", length),))
+    assert decode(encode(record, b"key"), b"key") == record
