@@ -114,6 +114,20 @@ async def test_headers_that_are_no_headers_are_the_servers_business(headers: Any
     assert exchange.messages[0] is start
 
 
+async def test_only_the_start_is_changed() -> None:
+    messages: list[Message] = [
+        {"type": "http.response.push", "path": "/", "headers": []},
+        {"type": BODY, "body": b"x"},
+    ]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    exchange = await drive(TimingMiddleware(app))
+    assert all(one is other for one, other in zip(exchange.messages, messages, strict=True))
+
+
 async def test_lines_that_are_no_lines_are_passed_on() -> None:
     lines: list[Any] = [7, (), (b"x",), ("X-Response-Time", "text"), None]
 

@@ -344,6 +344,27 @@ async def test_a_purge_from_a_handler(by: str, gone: bool) -> None:
     assert len(calls) == 1 + gone
 
 
+async def test_a_purge_of_a_group_is_none_of_the_requests_own_page() -> None:
+    app, calls = shop()
+    await drive(app, "/products/1?group=product:2")
+    await drive(app, "/products/1?group=product:2", method="POST")
+    assert (await drive(app, "/products/1?group=product:2")).hit
+    assert len(calls) == 1
+
+
+async def test_a_purge_names_one_thing() -> None:
+    async def page(request: Request) -> PlainTextResponse:
+        handle = from_scope(request.scope)
+        with pytest.raises(ConfigurationError, match="one of them"):
+            await handle.purge("/page", group="g")
+        with pytest.raises(ConfigurationError, match="one of them"):
+            await handle.purge()
+        return PlainTextResponse("page")
+
+    app = asgi_cache.wrap(Starlette(routes=[Route("/page", page)]))
+    assert (await drive(app, "/page")).body == b"page"
+
+
 async def test_a_purge_of_all_queries_from_a_handler() -> None:
     app, calls = shop()
     for target in ("/products/1", "/products/1?a=1"):

@@ -60,13 +60,13 @@ RANK: Final = """
 WITH revenue AS (
   SELECT product.id, sum(pieces) AS pieces, sum(pieces * cents) AS cents
   FROM sale JOIN product ON product.id = sale.product
-  WHERE kind = (SELECT kind FROM product WHERE id = ?1) GROUP BY product.id)
+  WHERE kind = (SELECT kind FROM product WHERE id = ?) GROUP BY product.id)
 SELECT pieces, (SELECT count(*) + 1 FROM revenue AS other WHERE other.cents > own.cents)
-FROM revenue AS own WHERE id = ?1
+FROM revenue AS own WHERE id = ?
 """
 ALSO_BOUGHT: Final = """
 SELECT product.id, product.name, count(*) FROM sale JOIN product ON product.id = sale.product
-WHERE product <> ?1 AND customer IN (SELECT customer FROM sale WHERE product = ?1)
+WHERE product <> ? AND customer IN (SELECT customer FROM sale WHERE product = ?)
 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 5
 """
 SEARCH: Final = """
@@ -141,8 +141,8 @@ async def product(request: Request) -> Response:
     if not found:
         raise HTTPException(404)
     name, cents = found[0]
-    sold, rank = (await ask(request, RANK, key) or [(0, "last")])[0]
-    also = links(await ask(request, ALSO_BOUGHT, key), "of the same customers")
+    sold, rank = (await ask(request, RANK, key, key) or [(0, "last")])[0]
+    also = links(await ask(request, ALSO_BOUGHT, key, key), "of the same customers")
     body = (
         f"<p>{cents / 100:.2f} EUR. {sold} sold; rank {rank} of its kind by revenue.<form "
         f"method=post action=/products/{key}/price><input name=price value={cents / 100:.2f}> "
