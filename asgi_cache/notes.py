@@ -58,12 +58,14 @@ class Notes(Generic[V]):
 class KeyNotes:
     """What one worker remembers about keys, for all its look-ups and fills."""
 
-    __slots__ = ("completed", "groups", "refusals")
+    __slots__ = ("completed", "groups", "refusals", "required")
 
     def __init__(self, max_ttl: float) -> None:
         self.refusals: Notes[Refusal] = Notes()
         """Why the answers at a key are no one else's (design: decision 3)."""
         self.groups: Notes[tuple[bytes, ...]] = Notes(seconds=max_ttl)
         """Stamps of groups that only responses at a key name: read with the next look-up."""
+        self.required: dict[bytes, tuple[bytes, ...]] = {}
+        """Scopes of a key under a rule with groups; bounded, emptied when it is full."""
         self.completed: dict[bytes, StoredResponse] = {}
         """Responses that are whole and on their way into the store."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from asgi_cache.model import CarriedStamp, NominatedFields, StoredResponse
+from asgi_cache.notes import NOTES
 from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.folding import fold
 from asgi_cache.policy.keys import EPOCH, nominated_values, variant_slots
@@ -133,7 +134,11 @@ class Selector:
     async def select(self, screened: Screened, store: Store) -> Selection:
         """What is stored for a request and valid; never raises what a store raised."""
         key = screened.key
-        required = required_names(screened)
+        compiled = screened.compiled
+        if compiled is None or not compiled.rule.groups:
+            required = required_names(screened)
+        else:
+            required = self._notes.required.get(key) or self._required(screened)
         names = required
         if self._notes.groups.held:
             names += self._notes.groups.get(key, store.now()) or ()
@@ -234,6 +239,14 @@ class Selector:
         if best is None or best.generated_at <= stored.generated_at:
             selection.stored = stored
         return True
+
+    def _required(self, screened: Screened) -> tuple[bytes, ...]:
+        """What :func:`required_names` says, remembered: a rule's groups take some calls to name."""
+        remembered = self._notes.required
+        if len(remembered) >= NOTES:
+            remembered.clear()
+        required = remembered[screened.key] = required_names(screened)
+        return required
 
     def _unavailable(
         self, required: tuple[bytes, ...], operation: str, error: Exception

@@ -106,6 +106,9 @@ async def filled(
 
 
 RULE: dict[str, Any] = {"paths": {"/products/{id}": 60}}
+GROUPS: dict[str, Any] = {
+    "paths": {"/products/{id}": {"ttl": 60, "groups": ["product:{id}", "products"]}}
+}
 
 
 @pytest.mark.parametrize(
@@ -118,8 +121,13 @@ RULE: dict[str, Any] = {"paths": {"/products/{id}": 60}}
         (RULE, "/products/1?colour=red", BROWSER),
         ({"paths": {"/products/{id}": {"ttl": 60, "browser_ttl": 5}}}, "/products/1", BROWSER),
         (RULE | {"cache_status": False, "response_time": False}, "/products/1", BROWSER),
+        (GROUPS, "/products/1", BROWSER),
+        (GROUPS, "/products/1?colour=red", BROWSER),
     ],
-    ids=["plain", "query", "rule", "browser", "browser-query", "browser-ttl", "quiet"],
+    ids=[
+        *("plain", "query", "rule", "browser", "browser-query", "browser-ttl", "quiet"),
+        *("groups", "groups-query"),
+    ],
 )
 async def test_a_hit_costs_few_calls(
     options: dict[str, Any], target: str, headers: list[tuple[str, str]]
