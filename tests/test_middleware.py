@@ -786,3 +786,20 @@ def test_notes_may_be_shared_by_threads() -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "operations"),
+    [([FRESH], ["read"]), ([FRESH, ("vary", "Accept-Language")], ["read", "read"])],
+)
+async def test_a_hit_reads_once_and_twice_where_responses_vary(
+    lines: list[tuple[str, str]], operations: list[str]
+) -> None:
+    """Each read is one round trip on Redis, as the tests of its store count."""
+    store = SpyStore()
+    app = CacheMiddleware(Recorder(lines), store=store)
+    headers = [("accept-language", "en")]
+    await drive(app, "/page?a=1", headers=headers)
+    store.operations.clear()
+    assert (await drive(app, "/page?a=1", headers=headers)).hit
+    assert store.operations == operations
