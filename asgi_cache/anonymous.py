@@ -11,7 +11,6 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache.capture import Phase
-from asgi_cache.policy.decision import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -47,8 +46,7 @@ class Replay:
                 self._pending = None
                 message = pending.result()
                 self._seen.append(message)
-                if has_content(message):
-                    self._capture.drop(Refusal.REQUEST_BODY)
+                self._capture.see(message)
                 if not refused.done():
                     return message
         return {"type": "http.disconnect"}
@@ -72,11 +70,6 @@ class Replay:
         if self._pending is None:
             self._pending = asyncio.ensure_future(self._receive())
         return self._pending
-
-
-def has_content(message: Message) -> bool:
-    """Whether a message from ``receive`` says that the request has content."""
-    return message.get("type") == "http.request" and bool(message.get("body"))
 
 
 async def run_hidden(

@@ -13,18 +13,18 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache.admission import Admission, completed, may_tag
+from asgi_cache.copying import BodyCopy
 from asgi_cache.messages import BODY, START, read_response, with_lines
 from asgi_cache.model import ResponseHead
 from asgi_cache.policy.decision import Refusal
-from asgi_cache.policy.emission import forward_status, growing_cache_control
-from asgi_cache.policy.storing import ANSWERS, is_malformed_length
-from asgi_cache.policy.validation import is_not_modified, not_modified_lines
+from asgi_cache.policy.storing import ANSWERS, declared_length, is_malformed_length
+from asgi_cache.reply import Reply
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
     from asgi_cache.cache import Cache
-    from asgi_cache.model import Line, StoredResponse
+    from asgi_cache.model import StoredResponse
     from asgi_cache.policy.decision import Decision
     from asgi_cache.policy.folding import Folded
     from asgi_cache.policy.reuse import Screened
@@ -41,6 +41,8 @@ class Phase(Enum):
     HELD = "held"
     """Its start waits for the body, which decides the entity tag."""
     STARTED = "started"
+    WHOLE = "whole"
+    """All that Content-Length promised has come; the final message has not."""
     ENDED = "ended"
 
 
@@ -71,20 +73,19 @@ class Capture:
         self.phase = Phase.AWAITED
         self._hidden = hidden
         self._store = store
-        self._send = send
         self._screened = screened
         self._selection = selection
-        self._decision = decision
         self._admission = Admission(cache, screened, selection, folded, hidden=hidden)
-        self._early: list[Message] = []
+        self._reply = Reply(
+            cache, send, screened, decision, condition_hidden=self._admission.anonymous
+        )
         self._start: Message = {}
         self._head = ResponseHead(0, ())
         self._stored: StoredResponse | None = None
         self._kept: StoredResponse | None = None
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._answered = False
-        """The client has its 304; what the app still sends is for the store alone."""
+        self._copy = BodyCopy(cache)
+        self.disconnected = False
+        """The server has told the app that the client is gone, or has cancelled it."""
 
     async def send(self, message: Message) -> None:
         """What the app gets as ``send``."""
@@ -95,13 +96,17 @@ class Capture:
             await self._on_start(message)
         elif kind == BODY and self.phase in (Phase.STARTED, Phase.HELD):
             await self._on_body(message)
+        elif kind == BODY and self.phase is Phase.WHOLE and not message.get("body"):
+            if not message.get("more_body", False):
+                self.phase = Phase.ENDED
+            await self._reply.send(message)
         elif kind in INFORMATIONAL and self.phase is not Phase.ENDED:
             if self.phase is Phase.AWAITED and self._hidden:
-                self._early.append(message)
+                self._reply.early.append(message)
                 return
             if self.phase is Phase.HELD:
                 await self._pass_start()
-            await self._pass_body(message)
+            await self._reply.send(message)
         else:
             await self._on_other(message)
 
@@ -117,7 +122,7 @@ class Capture:
             self.refuse(outcome)
         else:
             self._stored, self._head = outcome, head or self._head
-        await self._pass_early()
+        await self._reply.pass_early()
         if self._stored is not None and may_tag(self._stored, self._head, self.cache.settings):
             self._start = with_lines(message, ())  # the app may change its own meanwhile
             self.phase = Phase.HELD
@@ -135,23 +140,22 @@ class Capture:
 
     async def _on_body(self, message: Message) -> None:
         last = not message.get("more_body", False)
-        if self._stored is not None:
-            self._take(message.get("body", b""), last)
-        if not last or self._stored is None:
+        whole = self._take(message.get("body", b""), last)
+        if whole is None:
             if self.phase is Phase.HELD:
                 await self._pass_start()
             if last:
                 self.phase = Phase.ENDED
-            await self._pass_body(message)
+            await self._reply.send(message)
             return
-        cache, screened = self.cache, self._screened
-        stored = self._kept = cache.complete(self._stored, screened, self._selection)
-        held, self.phase = self.phase is Phase.HELD, Phase.ENDED
-        self._chunks = []
+        cache, held = self.cache, self.phase is Phase.HELD
+        stored = self._kept = cache.complete(whole, self._screened, self._selection)
+        self._stored = stored
+        self.phase = Phase.ENDED if last else Phase.WHOLE
         try:
             if held:
                 await self._pass_start()
-            await self._pass_body(message)
+            await self._reply.send(message)
         finally:
             # Also where the client has gone, or the app is cancelled because it has: the response
             # is whole. Servers say "disconnect" when a response ends, and some apps then stop.
@@ -162,52 +166,49 @@ class Capture:
         self.refuse(Refusal.EXTENSION)
         if self.phase is Phase.HELD:
             await self._pass_start()
+        await self._take_back()
+        await self._reply.send(message)
+
+    async def _take_back(self) -> None:
+        """Remove what was stored: its app has not kept to what it had said."""
         if self._kept is not None:
             kept, self._kept = self._kept, None
             await self.cache.discard(self._screened, kept, self._store)
-        if not self._answered:
-            await self._send(message)
 
     # ------------------------------------------------------------------ the copy
 
-    def _take(self, body: object, last: bool) -> None:
-        """Add a chunk to the copy, or drop the copy; with the last one, make it complete."""
-        stored, cache = self._stored, self.cache
+    def _take(self, body: object, last: bool) -> StoredResponse | None:
+        """Add a chunk to the copy, or drop the copy; the response where that made it complete."""
+        stored = self._stored
         if stored is None:
-            return
-        if not isinstance(body, bytes | bytearray | memoryview):
-            self.drop(Refusal.MALFORMED)
-            return
-        size = memoryview(body).nbytes
-        if self._size + size > cache.settings.max_body_bytes:
-            self.drop(Refusal.TOO_LARGE)
-        elif cache.filling_bytes + size > cache.settings.fill_bytes:
-            self.drop(Refusal.FILL_BYTES)
-        else:
-            self._size += size
-            cache.filling_bytes += size
-            if size:
-                self._chunks.append(bytes(body))
-            if last and is_malformed_length(self._head, self._size):
-                self.drop(Refusal.LENGTH)
-            elif last:
-                whole = b"".join(self._chunks)
-                self._stored = completed(stored, whole, tagged=self.phase is Phase.HELD)
+            return None
+        refusal = self._copy.add(body)
+        if refusal is not None:
+            self.drop(refusal)
+            return None
+        if last and is_malformed_length(self._head, self._copy.size):
+            self.drop(Refusal.LENGTH)
+            return None
+        if not last and self._copy.size != declared_length(self._head):
+            return None
+        return completed(stored, self._copy.joined(), tagged=last and self.phase is Phase.HELD)
 
     async def _keep(self, stored: StoredResponse) -> None:
         try:
             refusal = await self.cache.keep(stored, self._screened, self._selection, self._store)
         finally:
-            self._release()
+            self._copy.release()
         if refusal is not None:
             self._kept = None
             self.refuse(refusal)
 
-    def _release(self) -> None:
-        """Give back this fill's share of ``fill_bytes``."""
-        self.cache.filling_bytes -= self._size
-        self._size = 0
-        self._chunks = []
+    def see(self, message: Message) -> None:
+        """What ``receive`` gave the app: content, which is not part of the key, or the end."""
+        kind = message.get("type")
+        if kind == "http.request" and message.get("body"):
+            self.drop(Refusal.REQUEST_BODY)
+        elif kind == "http.disconnect":
+            self.disconnected = True
 
     def refuse(self, refusal: Refusal) -> None:
         """Say that nothing will be stored; the first reason counts.
@@ -228,8 +229,8 @@ class Capture:
                 self.cache.metrics.refusals[refusal.index] += 1
             if refusal.noted:
                 self.cache.note(self._screened, refusal)
-        if self._stored is not None and self.phase is not Phase.ENDED:
-            self._release()
+        if self._stored is not None and self.phase not in (Phase.WHOLE, Phase.ENDED):
+            self._copy.release()
             self._stored = None
         if second:
             self.abandon()
@@ -239,10 +240,17 @@ class Capture:
         if not self.refused.done():
             self.refused.set_result(None)
 
-    def finish(self) -> None:
-        """After the app has returned or raised: what is not complete will never be."""
-        if self.phase is not Phase.ENDED:
-            self.drop(Refusal.INCOMPLETE)
+    async def finish(self) -> None:
+        """After the app has returned or raised: what is not complete will never be.
+
+        A response of the length promised counts without its final message only where the client
+        was said to be gone: some servers say so when that length is reached, and some apps then
+        end without another word.
+        """
+        if self.phase is Phase.ENDED or (self.phase is Phase.WHOLE and self.disconnected):
+            return
+        self.drop(Refusal.INCOMPLETE)
+        await self._take_back()
 
     async def flush(self) -> None:
         """Send a start that is still held: the app returned without a body."""
@@ -250,56 +258,7 @@ class Capture:
             self.drop(Refusal.INCOMPLETE)
             await self._pass_start()
 
-    # ------------------------------------------------------------------ to the client
-
-    async def _pass_early(self) -> None:
-        early, self._early = self._early, []
-        for message in early:
-            await self._send(message)
-
     async def _pass_start(self) -> None:
-        """The app's start with our lines, or the 304 that the client's condition gets."""
-        if self.phase is not Phase.ENDED:
+        if self.phase in (Phase.AWAITED, Phase.HELD):
             self.phase = Phase.STARTED
-        stored = self._stored
-        if stored is None:
-            await self._send(self._started(self._start, ()))
-            return
-        lines: list[Line] = []
-        own = (b"cache-control", b"etag", b"vary")
-        lines += [line for line in stored.lines if line[0] in own and line not in self._head.lines]
-        if stored.browser_ttl is not None:
-            age = max(0.0, self.cache.now() - stored.generated_at)
-            lines.append(growing_cache_control(stored.browser_ttl, age))
-        if self._answers_condition(stored):
-            self._answered = True
-            start = self._started({"headers": [*self._head.lines, *lines]}, ())
-            kept = not_modified_lines(tuple(start["headers"]))
-            await self._send({"type": START, "status": 304, "headers": kept})
-            await self._send({"type": BODY, "body": b""})
-            return
-        await self._send(self._started(self._start, lines))
-
-    def _answers_condition(self, stored: StoredResponse) -> bool:
-        """Whether a condition that the app did not see is met (decision 3)."""
-        request = self._screened.request
-        return (
-            self._admission.anonymous
-            and self._screened.shape.conditional
-            and is_not_modified(request, stored, self.cache.now())
-        )
-
-    def _started(self, message: Message, lines: list[Line] | tuple[Line, ...]) -> Message:
-        """*message* with our lines and the Cache-Status of this fill."""
-        self.cache.metrics.decisions[self._decision.index] += 1
-        settings = self.cache.settings
-        if settings.cache_status:
-            name, stored = settings.plan.cache_status_name, self._stored is not None
-            line = forward_status(name, self._decision, self.refusal, stored)
-            lines = lines if line is None else [*lines, line]
-        listed = isinstance(message.get("headers", ()), list | tuple)
-        return with_lines(message, lines) if listed else message
-
-    async def _pass_body(self, message: Message) -> None:
-        if not self._answered:
-            await self._send(message)
+        await self._reply.pass_start(self._start, self._head, self._stored, self.refusal)

@@ -6,10 +6,11 @@ in ``policy``; what is here is the order of I/O. It keeps nothing of a request i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from asgi_cache.anonymous import Replay, has_content, run_hidden
+from asgi_cache.anonymous import Replay, run_hidden
 from asgi_cache.cache import Cache
 from asgi_cache.capture import Capture
 from asgi_cache.errors import ConfigurationError
@@ -181,8 +182,11 @@ class CacheMiddleware:
                 await self._pass(scope, replay.second, send, request, Decision.BYPASS, refusal)
             finally:
                 replay.close()
+        except asyncio.CancelledError:
+            capture.disconnected = True
+            raise
         finally:
-            capture.finish()
+            await capture.finish()
 
     async def _pass(
         self,
@@ -267,8 +271,7 @@ def watched(receive: Receive, capture: Capture) -> Receive:
 
     async def watched_receive() -> Message:
         message = await receive()
-        if has_content(message):
-            capture.drop(Refusal.REQUEST_BODY)
+        capture.see(message)
         return message
 
     return watched_receive

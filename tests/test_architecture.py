@@ -44,7 +44,7 @@ LAYERS: Final = (
         *("messages", "metrics", "notes", "scopes", "selection"),
         *("keeping", "cache", "handle"),
     ),
-    ("admission", "capture", "anonymous"),
+    ("admission", "copying", "reply", "capture", "anonymous"),
     ("middleware", "timing"),
     # The public names, and what stands on them.
     ("",),

@@ -480,3 +480,101 @@ async def test_a_rule_function_that_fails_costs_a_fill_and_no_answer(result: obj
         assert exchange.serial == serial
         assert exchange.cache_status == "asgi-cache; fwd=uri-miss; detail=rule"
     assert wrapped.cache.metrics.store_failures == 0
+
+
+# ------------------------------------------------------------------ the end by Content-Length
+
+
+LENGTH_SIX = (FRESH, (b"content-length", b"6"))
+
+
+def ending(*after: Message, end: str = "return") -> ASGIApp:
+    """An app that sends all that its Content-Length promised, then *after*, and ends."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": START, "status": 200, "headers": list(LENGTH_SIX)})
+        await send({"type": BODY, "body": b"onetwo", "more_body": True})
+        for message in after:
+            await send(message)
+        if end == "disconnect":
+            assert (await receive())["type"] == "http.disconnect"
+        elif end == "raise":
+            raise ValueError("after the body")
+        elif end == "cancel":
+            raise asyncio.CancelledError
+
+    return app
+
+
+def whole(message: Message, connection: Connection) -> None:
+    """Let the client go as soon as it has its bytes, as granian and others do."""
+    if message.get("body") == b"onetwo":
+        connection.gone.set()
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_the_bytes_that_complete_content_length_complete_the_response(hidden: bool) -> None:
+    """Quart on granian: the server says that the client is gone, and the app then just ends."""
+    wrapped = CacheMiddleware(ending(end="disconnect"), paths={"/": 60})
+    fields = [("cookie", "a=b")] if hidden else []
+    connection = Connection(http_scope(headers=fields))
+    connection.on_send = lambda message: whole(message, connection)
+    assert (await connection.run(wrapped)).body == b"onetwo"
+    again = await drive(wrapped)
+    assert (again.hit, again.body, again.values("etag")) == (True, b"onetwo", [])
+    assert wrapped.cache.filling_bytes == 0
+
+
+async def test_a_cancelled_app_leaves_the_whole_response() -> None:
+    wrapped = CacheMiddleware(ending(end="cancel"))
+    with pytest.raises(asyncio.CancelledError):
+        await drive(wrapped)
+    assert (await drive(CacheMiddleware(chunks(b"other"), cache=wrapped.cache))).body == b"onetwo"
+
+
+async def test_the_response_is_a_hit_before_the_final_message() -> None:
+    wrapped = CacheMiddleware(ending({"type": BODY, "body": b""}))
+    seen = []
+
+    async def ask_again(message: Message) -> None:
+        if message.get("body") == b"onetwo":
+            seen.append(await drive(wrapped))
+
+    connection = Connection(http_scope(), on_send=ask_again)
+    assert (await connection.run(wrapped)).complete
+    assert [exchange.hit for exchange in seen] == [True]
+
+
+@pytest.mark.parametrize(
+    ("after", "stored"),
+    [
+        ([{"type": BODY, "body": b""}], True),
+        ([{"type": BODY}], True),
+        ([{"type": BODY, "body": b"", "more_body": True}, {"type": BODY}], True),
+        ([], False),
+        ([{"type": BODY, "body": b"", "more_body": True}], False),
+        ([{"type": BODY, "body": b"more"}], False),
+        ([{"type": BODY, "body": b"more", "more_body": True}, {"type": BODY}], False),
+        ([{"type": BODY, "body": "text"}], False),
+        ([{"type": "http.response.trailers", "headers": []}], False),
+        ([{"type": BODY}, {"type": BODY}], False),
+    ],
+)
+async def test_what_follows_the_promised_bytes(after: list[Message], stored: bool) -> None:
+    """An app that goes on, or ends as if nothing were missing, has what was stored taken back."""
+    wrapped = CacheMiddleware(ending(*after))
+    connection = Connection(http_scope())
+    connection.gone.clear()
+    exchange = await connection.run(wrapped)
+    assert exchange.messages[2:] == after
+    again = await drive(CacheMiddleware(chunks(b"other"), cache=wrapped.cache))
+    assert (again.hit, again.body) == ((True, b"onetwo") if stored else (False, b"other"))
+
+
+async def test_an_app_that_raises_after_its_bytes_stores_nothing() -> None:
+    wrapped = CacheMiddleware(ending(end="raise"))
+    with pytest.raises(ValueError, match="after the body"):
+        await drive(wrapped)
+    assert outcome(wrapped.cache)["refusal.incomplete"] == 1
+    assert not (await drive(CacheMiddleware(chunks(b"other"), cache=wrapped.cache))).hit

@@ -1,0 +1,111 @@
+"""What the client gets of a fill: the app's messages, with our lines in the start.
+
+What must not be here: what is stored (``capture``), and why not (``admission``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asgi_cache.messages import BODY, START, with_lines
+from asgi_cache.policy.emission import forward_status, growing_cache_control
+from asgi_cache.policy.validation import is_not_modified, not_modified_lines
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Send
+
+    from asgi_cache.cache import Cache
+    from asgi_cache.model import Line, ResponseHead, StoredResponse
+    from asgi_cache.policy.decision import Decision, Refusal
+    from asgi_cache.policy.reuse import Screened
+
+OWN_FIELDS = (b"cache-control", b"etag", b"vary")
+"""What ``policy.emission`` may add to a response of the app."""
+
+
+class Reply:
+    """One fill's way to its client."""
+
+    __slots__ = (
+        "_answered",
+        "_cache",
+        "_condition_hidden",
+        "_decision",
+        "_screened",
+        "_send",
+        "early",
+    )
+
+    def __init__(
+        self,
+        cache: Cache,
+        send: Send,
+        screened: Screened,
+        decision: Decision,
+        *,
+        condition_hidden: bool,
+    ) -> None:
+        self.early: list[Message] = []
+        """Informational messages that wait for the start."""
+        self._cache = cache
+        self._send = send
+        self._screened = screened
+        self._decision = decision
+        self._condition_hidden = condition_hidden and screened.shape.conditional
+        self._answered = False
+        """The client has its 304; what the app still sends is for the store alone."""
+
+    async def send(self, message: Message) -> None:
+        """Pass on a message of the app other than its start."""
+        if not self._answered:
+            await self._send(message)
+
+    async def pass_early(self) -> None:
+        """Pass on what waited for the start."""
+        early, self.early = self.early, []
+        for message in early:
+            await self._send(message)
+
+    async def pass_start(
+        self,
+        message: Message,
+        head: ResponseHead,
+        stored: StoredResponse | None,
+        refusal: Refusal | None,
+    ) -> None:
+        """The app's start with our lines, or the 304 that a condition it did not see gets."""
+        if stored is None:
+            await self._send(self._told(message, (), refusal, stored=False))
+            return
+        now = self._cache.now()
+        lines = [line for line in stored.lines if line[0] in OWN_FIELDS and line not in head.lines]
+        if stored.browser_ttl is not None:
+            age = max(0.0, now - stored.generated_at)
+            lines.append(growing_cache_control(stored.browser_ttl, age))
+        if self._condition_hidden and is_not_modified(self._screened.request, stored, now):
+            self._answered = True
+            start = self._told({"headers": [*head.lines, *lines]}, (), refusal, stored=True)
+            kept = not_modified_lines(tuple(start["headers"]))
+            await self._send({"type": START, "status": 304, "headers": kept})
+            await self._send({"type": BODY, "body": b""})
+            return
+        await self._send(self._told(message, lines, refusal, stored=True))
+
+    def _told(
+        self,
+        message: Message,
+        lines: list[Line] | tuple[Line, ...],
+        refusal: Refusal | None,
+        *,
+        stored: bool,
+    ) -> Message:
+        """*message* with our lines and the Cache-Status of this fill."""
+        cache = self._cache
+        cache.metrics.decisions[self._decision.index] += 1
+        settings = cache.settings
+        if settings.cache_status:
+            name = settings.plan.cache_status_name
+            line = forward_status(name, self._decision, refusal, stored)
+            lines = lines if line is None else [*lines, line]
+        listed = isinstance(message.get("headers", ()), list | tuple)
+        return with_lines(message, lines) if listed else message
