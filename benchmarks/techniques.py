@@ -188,9 +188,7 @@ def measure(
     """One load on one side of a row."""
     requests = [Request(path) for path in technique.paths[SIDES.index(side)]]
     hit = technique.cached and side == "with"
-    for _ in range(2):
-        seen = [server.get(request) for request in requests[:64]]
-    for status, cache_status in seen:
+    for status, cache_status in server.answers(requests[:64], hit=hit):
         if status != 200 or ("; hit" in cache_status) != hit:
             raise NotAHitError(
                 f"{technique.name}, {side}: {status} with Cache-Status {cache_status!r}"
