@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING
 from asgi_cache.model import EntityTag, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.emission import generated_etag, with_length
-from asgi_cache.policy.storing import Exchange, admit, declared_length, status_refusal
+from asgi_cache.policy.freshness import caching_of
+from asgi_cache.policy.storing import (
+    Exchange,
+    admit,
+    declared_length,
+    status_refusal,
+    stored_lines,
+)
+from asgi_cache.policy.validation import readmit
 from asgi_cache.settings import Rule
 
 if TYPE_CHECKING:
     from asgi_cache.cache import Cache
-    from asgi_cache.model import ResponseHead
+    from asgi_cache.model import Line, ResponseHead
     from asgi_cache.policy.folding import Folded
     from asgi_cache.policy.reuse import Screened
     from asgi_cache.selection import Selection
@@ -34,6 +42,7 @@ class Admission:
         "_screened",
         "_selection",
         "anonymous",
+        "personal",
     )
 
     def __init__(
@@ -46,6 +55,8 @@ class Admission:
         hidden: bool,
     ) -> None:
         self.anonymous = screened.compiled is not None and screened.compiled.anonymous
+        self.personal = not self.anonymous and screened.personal
+        """The app sees credentials, so that its answer may be one user's."""
         self._cache = cache
         self._screened = screened
         self._selection = selection
@@ -55,15 +66,33 @@ class Admission:
 
     def judge(self, head: ResponseHead) -> StoredResponse | Refusal:
         """Whether this response may be stored, and given to this client."""
+        rule = self._rule(head)
+        if isinstance(rule, Refusal):
+            return rule
+        outcome = admit(self._exchange(), head, self._cache.settings, rule)
+        if isinstance(outcome, StoredResponse) and self._hidden and not outcome.explicitly_shared:
+            # Fine for the anonymous, but it may look different to this user.
+            return status_refusal(head.status)
+        return outcome
+
+    def judge_again(self, head: ResponseHead, before: StoredResponse) -> StoredResponse | Refusal:
+        """Whether *before*, with its freshened *head*, may stay stored (RFC 9111 §4.3.4)."""
+        rule = self._rule(head)
+        if isinstance(rule, Refusal):
+            return rule
+        return readmit(self._exchange(), head, self._cache.settings, rule, before)
+
+    def shown(self, head: ResponseHead) -> tuple[Line, ...]:
+        """The lines of *head* that a client may have of a response that is not stored."""
+        settings = self._cache.settings
+        return stored_lines(head, caching_of(head, settings), settings)
+
+    def _exchange(self) -> Exchange:
+        """This fill, as seen when its response has come."""
         cache, screened = self._cache, self._screened
-        settings, compiled, shape = cache.settings, screened.compiled, screened.shape
-        try:
-            rule = self._rule(head)
-        except Exception as error:  # the user's own code: it costs a fill, not the answer
-            cache.log("the rule function", error)
-            return Refusal.RULE
+        compiled, shape = screened.compiled, screened.shape
         nominated = self._selection.nominated
-        exchange = Exchange(
+        return Exchange(
             request=self._folded.head,
             compiled=compiled,
             params={} if screened.match is None else screened.match.params,
@@ -75,21 +104,22 @@ class Admission:
             response_time=cache.now(),
             draw=cache.draw(),
         )
-        outcome = admit(exchange, head, settings, rule)
-        if isinstance(outcome, StoredResponse) and self._hidden and not outcome.explicitly_shared:
-            # Fine for the anonymous, but it may look different to this user.
-            return status_refusal(head.status)
-        return outcome
 
-    def _rule(self, head: ResponseHead) -> Rule | None:
+    def _rule(self, head: ResponseHead) -> Rule | Refusal | None:
         """The rule of the path, or what the setting ``rule`` makes of this response."""
         compiled, function = self._screened.compiled, self._cache.settings.rule
         if function is not None:
-            made = function(self._folded.head, head)
+            try:
+                made = function(self._folded.head, head)
+            except Exception as error:  # the user's own code: it costs a fill, not the answer
+                self._cache.log("the rule function", error)
+                return Refusal.RULE
             if isinstance(made, Rule):
                 return made
             if made is not None:
-                raise TypeError(f"the setting rule returned {type(made).__name__}, not a Rule")
+                wrong = TypeError(f"the setting rule returned {type(made).__name__}, not a Rule")
+                self._cache.log("the rule function", wrong)
+                return Refusal.RULE
         return None if compiled is None else compiled.rule
 
 

@@ -1,8 +1,8 @@
-"""The two runs of an anonymous fill that hid something (design: decision 3).
+"""The two runs of a fill whose app did not see the request as it came (design: decision 3).
 
-The first run's answer may turn out not to be one for everybody. Nothing of it has been sent then:
-the run ends as if its client had gone, and the request runs a second time as it came, with all
-that ``receive`` had given to the first.
+The first run's answer may turn out not to be one for everybody, or a 304 about something else
+than what is stored. Nothing of it has been sent then: the run ends as if its client had gone, and
+the request runs a second time as it came, with all that ``receive`` had given to the first.
 """
 
 from __future__ import annotations
@@ -72,13 +72,14 @@ class Replay:
         return self._pending
 
 
-async def run_hidden(
+async def run_twice(
     app: ASGIApp, scope: MutableMapping[str, Any], replay: Replay, capture: Capture
 ) -> bool:
     """The first run; ``True`` where its answer went out, ``False`` where a second run is due.
 
-    What the app raises after its response has begun leaves unchanged; before, it is what a
-    request without credentials met, and the second run will show what this one meets.
+    What the app raises after its response has begun leaves unchanged. Before, something stale may
+    stand in; where something was hidden, it is what a request without credentials met, and the
+    second run will show what this one meets.
     """
     run = asyncio.ensure_future(app(scope, replay.first, capture.send))
     try:
@@ -97,10 +98,16 @@ async def run_hidden(
         run.add_done_callback(drop_outcome)
     if capture.refused.done():
         return False
-    if capture.phase in (Phase.AWAITED, Phase.HELD):
+    if capture.phase is Phase.AWAITED and not run.cancelled():
+        error = run.exception()
+        if isinstance(error, Exception) and await capture.stand_in(None):
+            capture.cache.log("the app", error)
+            return True
+    if capture.hidden and capture.phase in (Phase.AWAITED, Phase.HELD):
         capture.abandon()
         return False
     await run
+    await capture.flush()
     return True
 
 

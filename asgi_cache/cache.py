@@ -58,6 +58,8 @@ class Cache:
         """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
         self.now = self.store.now
         """The store's clock: seconds since the epoch."""
+        self.status_name = settings.plan.cache_status_name if settings.cache_status else None
+        """What ``Cache-Status`` calls this cache; ``None``: it is not emitted."""
         self._life = stamp_life(settings)
         self._failures = Failures(self.metrics)
         self.failed = self._failures.see

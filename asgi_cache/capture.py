@@ -44,6 +44,8 @@ class Phase(Enum):
     WHOLE = "whole"
     """All that Content-Length promised has come; the final message has not."""
     ENDED = "ended"
+    ANSWERED = "answered"
+    """The client has what was stored; nobody waits for what the app still sends."""
 
 
 class AbandonedRun(OSError):  # noqa: N818 - no error of anybody's
@@ -51,7 +53,10 @@ class AbandonedRun(OSError):  # noqa: N818 - no error of anybody's
 
 
 class Capture:
-    """One fill's ``send``, and what becomes of its response."""
+    """One fill's ``send``, and what becomes of its response; *decision* ``None``: no client waits.
+
+    What is stored already is the business of :class:`asgi_cache.validating.Validation`.
+    """
 
     def __init__(
         self,
@@ -61,9 +66,10 @@ class Capture:
         screened: Screened,
         selection: Selection,
         folded: Folded,
-        decision: Decision,
+        decision: Decision | None,
         *,
         hidden: bool,
+        conditional: bool = False,
     ) -> None:
         self.cache = cache
         self.refusal: Refusal | None = None
@@ -71,13 +77,21 @@ class Capture:
         self.refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when a second run is due; only a fill that hid something comes to that."""
         self.phase = Phase.AWAITED
-        self._hidden = hidden
+        self.conditional = conditional
+        """The app was asked whether what is stored still holds."""
+        self.hidden = hidden
+        """Something that may tell one user from another is not shown to the app."""
+        self._decision = decision
         self._store = store
         self._screened = screened
         self._selection = selection
         self._admission = Admission(cache, screened, selection, folded, hidden=hidden)
         self._reply = Reply(
-            cache, send, screened, decision, condition_hidden=self._admission.anonymous
+            cache,
+            send,
+            screened,
+            decision,
+            condition_hidden=self._admission.anonymous or self.conditional,
         )
         self._start: Message = {}
         self._head = ResponseHead(0, ())
@@ -91,6 +105,8 @@ class Capture:
         """What the app gets as ``send``."""
         if self.refused.done():
             raise AbandonedRun("the answer of this run is not used")
+        if self.phase is Phase.ANSWERED:
+            return
         kind = message.get("type")
         if kind == START and self.phase is Phase.AWAITED:
             await self._on_start(message)
@@ -101,7 +117,7 @@ class Capture:
                 self.phase = Phase.ENDED
             await self._reply.send(message)
         elif kind in INFORMATIONAL and self.phase is not Phase.ENDED:
-            if self.phase is Phase.AWAITED and self._hidden:
+            if self.phase is Phase.AWAITED and self.hidden:
                 self._reply.early.append(message)
                 return
             if self.phase is Phase.HELD:
@@ -114,11 +130,16 @@ class Capture:
 
     async def _on_start(self, message: Message) -> None:
         head, message = read_response(message)
+        if head is None and self.conditional:
+            self.refuse(Refusal.NOT_VALIDATED)  # raises: it might be a 304 that nobody asked for
+        if head is not None and await self._is_answered(head):
+            return
         self._start = message
         outcome = self._judge(head, message)
         if isinstance(outcome, Refusal):
+            await self._on_refusal(outcome)
             if outcome is Refusal.TOO_LARGE and head is not None and head.status in ANSWERS:
-                self._hidden = False  # everybody's answer, only too large to keep
+                self.hidden = False  # everybody's answer, only too large to keep
             self.refuse(outcome)
         else:
             self._stored, self._head = outcome, head or self._head
@@ -202,6 +223,22 @@ class Capture:
             self._kept = None
             self.refuse(refusal)
 
+    async def stand_in(self, status: int | None) -> bool:
+        """Answer a failure of the app from what is stored; ``False``: there is nothing."""
+        return False
+
+    async def _is_answered(self, head: ResponseHead) -> bool:
+        """Whether the client has its answer from what is stored instead of *head*."""
+        return False
+
+    async def _on_refusal(self, refusal: Refusal) -> None:
+        """The app has said why its response is not for the cache."""
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether this fill's response is stored."""
+        return self._kept is not None
+
     def see(self, message: Message) -> None:
         """What ``receive`` gave the app: content, which is not part of the key, or the end."""
         kind = message.get("type")
@@ -222,7 +259,8 @@ class Capture:
 
     def drop(self, refusal: Refusal) -> None:
         """As :meth:`refuse`, said from elsewhere than the run itself: raises nothing."""
-        second = self._hidden and self.phase is Phase.AWAITED
+        unseen = self.hidden or refusal is Refusal.NOT_VALIDATED
+        second = unseen and self.phase is Phase.AWAITED
         if self.refusal is None:
             self.refusal = refusal
             if not second:  # else the second run counts it
@@ -247,7 +285,9 @@ class Capture:
         was said to be gone: some servers say so when that length is reached, and some apps then
         end without another word.
         """
-        if self.phase is Phase.ENDED or (self.phase is Phase.WHOLE and self.disconnected):
+        if self.phase in (Phase.ENDED, Phase.ANSWERED):
+            return
+        if self.phase is Phase.WHOLE and self.disconnected:
             return
         self.drop(Refusal.INCOMPLETE)
         await self._take_back()

@@ -21,12 +21,17 @@ class Metrics:
     an addition and not a call.
     """
 
-    __slots__ = ("decisions", "invalidations", "purges", "refusals", "store_failures", "stores")
+    __slots__ = (
+        *("decisions", "invalidations", "purges", "refusals"),
+        *("revalidations", "store_failures", "stores"),
+    )
 
     def __init__(self) -> None:
         self.decisions = [0] * len(Decision)
         self.refusals = [0] * len(Refusal)
         self.stores = 0
+        self.revalidations = 0
+        """Requests of this cache's own, by which it revalidates in the background."""
         self.invalidations = 0
         self.purges = 0
         self.store_failures = 0
@@ -39,7 +44,7 @@ class Metrics:
         counts |= {f"refusal.{refusal.label}": self.refusals[refusal.index] for refusal in Refusal}
         counts |= {
             name: getattr(self, name)
-            for name in ("stores", "invalidations", "purges", "store_failures")
+            for name in ("stores", "revalidations", "invalidations", "purges", "store_failures")
         }
         return {name: count for name, count in counts.items() if count}
 

@@ -99,6 +99,8 @@ class StoredResponse:
     """A request with ``Authorization`` may be answered from it (RFC 9111 §3.5)."""
     browser_ttl: float | None
     """Emitted as ``Cache-Control: max-age`` plus the age at each hit; ``None``: emit nothing."""
+    emitted: int
+    """How many of the first lines are not the app's but ours."""
     nominated: tuple[tuple[bytes, bytes | None], ...]
     """The request fields that ``Vary`` names, normalised, absent ones ``None`` (§4.1)."""
     groups: tuple[str, ...]

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from asgi_cache.messages import BODY, START, with_lines
 from asgi_cache.policy.emission import forward_status, growing_cache_control
 from asgi_cache.policy.validation import is_not_modified, not_modified_lines
+from asgi_cache.serving import serve
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import Message, Send
 
     from asgi_cache.cache import Cache
@@ -24,7 +27,7 @@ OWN_FIELDS = (b"cache-control", b"etag", b"vary")
 
 
 class Reply:
-    """One fill's way to its client."""
+    """One fill's way to its client; *decision* ``None``: there is no client."""
 
     __slots__ = (
         "_answered",
@@ -41,7 +44,7 @@ class Reply:
         cache: Cache,
         send: Send,
         screened: Screened,
-        decision: Decision,
+        decision: Decision | None,
         *,
         condition_hidden: bool,
     ) -> None:
@@ -91,21 +94,34 @@ class Reply:
             return
         await self._send(self._told(message, lines, refusal, stored=True))
 
+    async def serve(
+        self,
+        stored: StoredResponse,
+        decision: Decision,
+        told: bytes,
+        extra: Sequence[Line] = (),
+    ) -> None:
+        """Answer from *stored* in the app's stead, or after its 304; *told* as for ``serve``."""
+        self._answered = True
+        if self._decision is None:
+            return
+        self._cache.metrics.decisions[decision.index] += 1
+        await serve(self._cache, self._screened, stored, told, self._send, extra)
+
     def _told(
         self,
         message: Message,
-        lines: list[Line] | tuple[Line, ...],
+        lines: Sequence[Line],
         refusal: Refusal | None,
         *,
         stored: bool,
     ) -> Message:
         """*message* with our lines and the Cache-Status of this fill."""
-        cache = self._cache
-        cache.metrics.decisions[self._decision.index] += 1
-        settings = cache.settings
-        if settings.cache_status:
-            name = settings.plan.cache_status_name
-            line = forward_status(name, self._decision, refusal, stored)
-            lines = lines if line is None else [*lines, line]
+        cache, decision = self._cache, self._decision
+        if decision is not None:
+            cache.metrics.decisions[decision.index] += 1
+            if cache.status_name is not None:
+                line = forward_status(cache.status_name, decision, refusal, stored)
+                lines = lines if line is None else [*lines, line]
         listed = isinstance(message.get("headers", ()), list | tuple)
         return with_lines(message, lines) if listed else message

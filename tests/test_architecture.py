@@ -23,7 +23,7 @@ PACKAGE: Final = "asgi_cache"
 LAYERS: Final = (
     (
         *("errors", "fields", "fields.dates", "fields.directives", "fields.structured"),
-        "fields.syntax",
+        *("fields.ranges", "fields.syntax"),
     ),
     (
         *("settings", "settings.allowed", "settings.kinds", "settings.paths", "settings.plan"),
@@ -33,7 +33,7 @@ LAYERS: Final = (
     (
         *("policy", "policy.decision", "policy.emission", "policy.folding", "policy.freshness"),
         *("policy.invalidation", "policy.keys", "policy.reuse", "policy.storing"),
-        "policy.validation",
+        *("policy.ranges", "policy.validation"),
     ),
     (
         *("stores", "stores.base", "stores.codec", "stores.connections"),
@@ -44,7 +44,10 @@ LAYERS: Final = (
         *("messages", "metrics", "notes", "scopes", "selection"),
         *("keeping", "cache", "handle"),
     ),
-    ("admission", "copying", "reply", "capture", "anonymous"),
+    (
+        *("admission", "copying", "serving", "passing", "reply", "capture"),
+        *("validating", "heads", "anonymous", "fetching", "revalidating"),
+    ),
     ("middleware", "timing"),
     # The public names, and what stands on them.
     ("",),
@@ -65,7 +68,10 @@ SHARED_BY_STORES: Final = ("stores.base", "stores.codec", "stores.connections")
 REDIS: Final = ("stores.redis", "stores.connections")
 """Where redis may be imported."""
 
-PURE: Final = ("__future__", "collections.abc", "enum", "hashlib", "re", "typing", "urllib.parse")
+PURE: Final = (
+    *("__future__", "collections.abc", "dataclasses", "enum", "hashlib", "re", "typing"),
+    "urllib.parse",
+)
 """What the policy may import from elsewhere: no clock, no loop, no chance, no logger, no I/O."""
 
 MOST_LINES: Final = 310

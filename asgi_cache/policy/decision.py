@@ -15,8 +15,11 @@ class Action(Enum):
     """What the driver does with a request: one verb each."""
 
     SERVE = "serve"
+    SERVE_AND_REVALIDATE = "serve-and-revalidate"
+    VALIDATE = "validate"
     FETCH = "fetch"
     PASS = "pass"  # noqa: S105 - the verb
+    REFUSE = "refuse"
 
 
 @unique
@@ -24,13 +27,25 @@ class Decision(Enum):
     """What the cache makes of a request."""
 
     FRESH = ("fresh", Action.SERVE, b"hit")
-    """A stored response is fresh and may be used (RFC 9111 §4)."""
-    STALE = ("stale", Action.FETCH, b"fwd=stale")
+    """A stored response is fresh, or as stale as the client accepts (RFC 9111 §4, §5.2.1.2)."""
+    STALE_WHILE_REVALIDATE = (
+        "stale-while-revalidate",
+        Action.SERVE_AND_REVALIDATE,
+        b"hit",
+    )
+    """There is one that is stale, within the window of RFC 5861 §3."""
+    STALE_ON_ERROR = ("stale-on-error", Action.SERVE, b"fwd=stale")
+    """The app failed, and the stale one may stand in for it (RFC 5861 §4)."""
+    STALE = ("stale", Action.VALIDATE, b"fwd=stale")
     """There is one, but it is stale (§4.2)."""
+    REQUEST = ("request", Action.VALIDATE, b"fwd=request")
+    """There is a fresh one that the request's directives do not accept (§5.2.1)."""
     URI_MISS = ("uri-miss", Action.FETCH, b"fwd=uri-miss")
     """Nothing is stored at this key that may be used."""
     VARY_MISS = ("vary-miss", Action.FETCH, b"fwd=vary-miss")
     """Responses are stored, but none for these nominated fields (§4.1)."""
+    ONLY_IF_CACHED = ("only-if-cached", Action.REFUSE, None)
+    """Nothing may be used, and the request wants no more (§5.2.1.7): 504."""
     BYPASS = ("bypass", Action.PASS, b"fwd=bypass")
     """The cache takes no part; a :class:`Refusal` says why."""
     METHOD = ("method", Action.PASS, None)
@@ -126,6 +141,8 @@ class Refusal(Enum):
     """Content-Length is malformed, or not the length of the body."""
     INCOMPLETE = ("incomplete", False)
     """The app ended without its last message."""
+    NOT_VALIDATED = ("not-validated", False)
+    """A 304 that names another validator than the one it was asked about (§4.3.4)."""
     EXTENSION = ("extension", False)
     """A message of an ASGI extension, or one out of order."""
     FAILED = ("failed", False)

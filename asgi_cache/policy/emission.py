@@ -79,14 +79,31 @@ def generated_etag(body: bytes) -> Line:
 
 
 def forward_status(
-    name: bytes, decision: Decision, refusal: Refusal | None, stored: bool
+    name: bytes,
+    decision: Decision,
+    refusal: Refusal | None,
+    stored: bool,
+    *,
+    status: int | None = None,
 ) -> Line | None:
-    """The Cache-Status of a request that went to the app (RFC 9211 §2.2); ``None``: none."""
+    """The Cache-Status of a request that went to the app (RFC 9211 §2.2); ``None``: none.
+
+    *status*: what the app answered, where the client gets another one (§2.3).
+    """
     if decision.cache_status is None:
         return None
-    value = b"%b; %b" % (name, decision.cache_status)
+    return b"cache-status", b"%b; %b" % (name, forwarded(decision, refusal, stored, status=status))
+
+
+def forwarded(
+    decision: Decision, refusal: Refusal | None, stored: bool, *, status: int | None = None
+) -> bytes:
+    """The parameters of :func:`forward_status`."""
+    value = decision.cache_status or b""
+    if status is not None:
+        value += b"; fwd-status=%d" % status
     if stored:
         value += b"; stored"
     if refusal is not None:
         value += b"; detail=" + refusal.label.encode("ascii")
-    return b"cache-status", value
+    return value

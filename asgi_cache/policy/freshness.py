@@ -127,6 +127,9 @@ def lifetime_of(
         return Lifetime(min(ttl, settings.max_ttl) * (1.0 - settings.ttl_jitter * draw), True)
     if explicit is not None:
         return Lifetime(min(explicit, settings.max_ttl), False)
+    if requires_validation(caching):
+        # Of use after a validation, as a heuristic lifetime would be of use without (§5.2.2.4).
+        return Lifetime(0.0, False) if head.status in HEURISTIC_STATUSES else None
     heuristic = heuristic_lifetime(head, caching, response_time, settings)
     return None if heuristic is None else Lifetime(min(heuristic, settings.max_ttl), False)
 

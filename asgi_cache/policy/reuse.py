@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asgi_cache.fields import parse_directives
-from asgi_cache.policy.decision import Decision, Refusal
+from asgi_cache.policy.decision import Action, Decision, Refusal
 from asgi_cache.policy.folding import fold, fold_query, hides_credentials
 from asgi_cache.policy.keys import MAX_TARGET_BYTES, SEPARATORS_IN_KEY, custom_key, key_of
 from asgi_cache.settings.paths import UNSEEN
 from asgi_cache.settings.plan import COOKIE, ORIGIN_PRECONDITIONS
 
 if TYPE_CHECKING:
+    from asgi_cache.fields import Directives
     from asgi_cache.model import RequestHead, StoredResponse
     from asgi_cache.settings import Settings
     from asgi_cache.settings.paths import Match
@@ -43,6 +44,8 @@ class Screened(NamedTuple):
     """It carries credentials, so that not every response may answer it."""
     obstacle: Refusal | None
     """What keeps this request from a fill of its own, though it may hit; ``None``: nothing."""
+    asked: Directives | None
+    """Its directives, where it has some and they are honoured (§5.2.1)."""
 
 
 class Screening(NamedTuple):
@@ -100,7 +103,7 @@ def screen(request: RequestHead, settings: Settings) -> Screened | Screening:
         return Screening(Decision.BYPASS, Refusal.PATH)
     personal = shape.personal or shape.authorization
     screened = Screened(
-        request, shape, match, compiled, authority, query, target, key, personal, None
+        request, shape, match, compiled, authority, query, target, key, personal, None, None
     )
     if (
         shape.exceptional
@@ -137,8 +140,22 @@ def look_closer(screened: Screened, settings: Settings) -> Screened | Screening:
             key = custom_key(key, settings.key(fold(request, shape, compiled).head))
         except Exception:  # the user's own code: whatever it raises costs a hit, not the request
             return Screening(Decision.BYPASS, Refusal.KEY)
-    obstacle = obstacle_of(request, shape)
-    return screened._replace(key=key, personal=personal, obstacle=obstacle)
+    return screened._replace(
+        key=key,
+        personal=personal,
+        obstacle=obstacle_of(request, shape),
+        asked=asked_by(request) if settings.honor_request_directives else None,
+    )
+
+
+def asked_by(request: RequestHead) -> Directives | None:
+    """The request's directives; Pragma counts only without Cache-Control (§5.4)."""
+    control = request.fields.get(b"cache-control")
+    if control is not None:
+        return parse_directives((control,))
+    if "no-cache" in parse_directives((request.fields.get(b"pragma", b""),)):
+        return parse_directives((b"no-cache",))
+    return None
 
 
 def obstacle_of(request: RequestHead, shape: Shape) -> Refusal | None:
@@ -155,11 +172,65 @@ def obstacle_of(request: RequestHead, shape: Shape) -> Refusal | None:
 
 def decide(screened: Screened, stored: StoredResponse, now: float) -> Decision:
     """What becomes of a request for which *stored* was selected; *now* in the store's clock."""
-    if now >= stored.fresh_until or stored.generated_at > now + CLOCK_SLACK:
-        return Decision.STALE
+    if (
+        now >= stored.fresh_until
+        or stored.generated_at > now + CLOCK_SLACK
+        or screened.asked is not None
+    ):
+        return decide_closer(screened, stored, now)
     if screened.personal and not may_answer(screened.shape, stored):
         return Decision.BYPASS
     return Decision.FRESH
+
+
+def decide_closer(screened: Screened, stored: StoredResponse, now: float) -> Decision:
+    """The part of :func:`decide` for what is stale, and for requests that ask for more or less."""
+    left = stored.fresh_until - now
+    permitted = not screened.personal or may_answer(screened.shape, stored)
+    if stored.generated_at > now + CLOCK_SLACK or not permitted:
+        return Decision.STALE if left <= 0 or permitted else Decision.BYPASS
+    asked = screened.asked
+    if asked is not None and not accepts(asked, now - stored.generated_at, left):
+        return Decision.REQUEST if left > 0 else Decision.STALE
+    if left > 0:
+        return Decision.FRESH
+    if stored.may_be_stale:
+        if asked is not None and accepts_stale(asked, -left):
+            return Decision.FRESH
+        if now < stored.revalidate_until:
+            return Decision.STALE_WHILE_REVALIDATE
+    return Decision.STALE
+
+
+def accepts(asked: Directives, age: float, left: float) -> bool:
+    """Whether a request's directives accept a response of this *age*, fresh for *left* seconds.
+
+    §5.2.1.1, §5.2.1.3, §5.2.1.4. What is stale by no more than ``max-stale`` is the business of
+    :func:`accepts_stale`.
+    """
+    if "no-cache" in asked:
+        return False
+    max_age, min_fresh = asked.seconds("max-age"), asked.seconds("min-fresh")
+    if max_age is not None and age > max_age:
+        return False
+    return min_fresh is None or left >= min_fresh
+
+
+def accepts_stale(asked: Directives, seconds: float) -> bool:
+    """Whether ``max-stale`` (§5.2.1.2) covers *seconds*; without an argument it covers any."""
+    if asked.field_names("max-stale") == frozenset():
+        return True
+    max_stale = asked.seconds("max-stale")
+    return max_stale is not None and seconds <= max_stale
+
+
+def as_asked(screened: Screened, decision: Decision) -> Decision:
+    """*decision*, or the refusal of a request that wants nothing but what is stored (§5.2.1.7)."""
+    asked = screened.asked
+    if asked is None or "only-if-cached" not in asked:
+        return decision
+    forwards = decision.action in (Action.FETCH, Action.VALIDATE)
+    return Decision.ONLY_IF_CACHED if forwards else decision
 
 
 def may_answer(shape: Shape, stored: StoredResponse) -> bool:

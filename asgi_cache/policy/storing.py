@@ -112,15 +112,16 @@ def admit(
         return status_refusal(head.status)
     generated_at = now - corrected_initial_age(head, exchange.request_time, now)
     fresh_until = generated_at if requires_validation(caching) else generated_at + lifetime.seconds
-    if fresh_until <= now:
-        # It could be used after a validation only, and nothing here validates.
+    stored = as_stored(
+        exchange, head, settings, rule, caching, lifetime, generated_at, fresh_until, names, groups
+    )
+    if stored.discard_at <= now:
+        # Neither fresh, nor of use when stale, nor anything that could be validated.
         return Refusal.NO_LIFETIME
     if is_too_large(head, settings):
         # Judged last: an anonymous answer with nothing else against it is given to everybody.
         return Refusal.TOO_LARGE
-    return as_stored(
-        exchange, head, settings, rule, caching, lifetime, generated_at, fresh_until, names, groups
-    )
+    return stored
 
 
 def forbidden(
@@ -130,7 +131,7 @@ def forbidden(
     directives = caching.directives
     status = head.status
     understood = "must-understand" in directives and status in UNDERSTOOD_STATUSES
-    if head.values(b"set-cookie") or head.values(b"set-cookie2"):
+    if head.values(b"set-cookie"):
         return Refusal.SET_COOKIE
     if directives.field_names("private") == frozenset():
         return Refusal.PRIVATE
@@ -269,7 +270,7 @@ def as_stored(
     emitted, browser_ttl = emitted_cache_control(caching, lifetime, rule)
     return StoredResponse(
         status=head.status,
-        lines=kept.lines + emitted,
+        lines=emitted + kept.lines,
         body=b"",
         generated_at=generated_at,
         fresh_until=fresh_until,
@@ -282,6 +283,7 @@ def as_stored(
         explicitly_shared=shared or impersonal,
         authorized_reuse=impersonal or authorized(caching, settings),
         browser_ttl=browser_ttl,
+        emitted=len(emitted),
         nominated=nominated_values(names, exchange.request, exchange.compiled),
         groups=groups,
         stamps=(),

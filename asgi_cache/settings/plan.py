@@ -35,6 +35,7 @@ ORIGIN_PRECONDITIONS: Final = frozenset({b"if-match", b"if-unmodified-since"})
 """Only an origin may evaluate these (RFC 9111 §4.3.2)."""
 CACHE_PRECONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since"})
 CONDITIONAL_FIELDS: Final = CACHE_PRECONDITIONS | {b"if-range"}
+REQUEST_DIRECTIVES: Final = frozenset({b"cache-control", b"pragma"})
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -54,7 +55,7 @@ class Shape(NamedTuple):
     """If-None-Match or If-Modified-Since."""
     ranged: bool
     exceptional: bool
-    """A body, an origin's precondition or Cache-Control may be there: look at the values."""
+    """A body, an origin's precondition or directives may be there: look at the values."""
     irregular: bool
     """A name is not in lower-case bytes, or has an underscore: what apps read there is unknown."""
 
@@ -166,7 +167,7 @@ class Plan:
             conditional=not CACHE_PRECONDITIONS.isdisjoint(present),
             ranged=b"range" in present,
             exceptional=not present.isdisjoint(
-                BODY_FIELDS | ORIGIN_PRECONDITIONS | {b"cache-control"}
+                BODY_FIELDS | ORIGIN_PRECONDITIONS | REQUEST_DIRECTIVES
             ),
             irregular=irregular,
         )

@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     """Seconds (RFC 5861 §4) where neither the app nor a rule says and nothing forbids it."""
     targeted_fields: kinds.FieldNames = ("ASGI-Cache-Control",)
     """Target list (RFC 9213 §2.2): response fields, the first present one decides."""
+    honor_request_directives: kinds.Switch = False
+    """Whether ``no-cache``, ``max-age`` and the like in requests count (RFC 9111 §5.2.1)."""
     authorization_must_revalidate: kinds.Switch = False
     """Whether ``must-revalidate`` alone permits storing for ``Authorization`` (RFC 9111 §3.5)."""
     credential_fields: kinds.FieldPatterns = (

@@ -4,16 +4,15 @@ Whoever can write to the store can write anything, so reading is total: any byte
 record every part of which was checked, or :class:`~asgi_cache.errors.CorruptRecord`, in time and
 memory proportional to their length. The CRC-32 is against accidents, not against forgers.
 
-    record    = magic revision checksum payload
-    magic     = %xFF "AC"
-    revision  = %x01               ; another one is no record of ours, older or newer
+    record    = magic revision checksum payload   ; magic: %xFF "AC"
+    revision  = %x02               ; another one is no record of ours, older or newer
     checksum  = 4OCTET             ; CRC-32 of payload, big-endian
     payload   = response / nominated-fields
     response  = 0 key status body
                 generated_at fresh_until revalidate_until error_until discard_at
                 may_be_stale explicitly_shared authorized_reuse
                 etag_weak etag_opaque last_modified browser_ttl
-                lines-count nominated-count groups-count stamps-count
+                emitted-count lines-count nominated-count groups-count stamps-count
                 *( name value )          ; lines, in order
                 *( name value / nil )    ; nominated fields
                 *group *( name nonces )  ; nonces = nonce soft_nonce
@@ -49,7 +48,7 @@ from asgi_cache.model import (
     StoredResponse,
 )
 
-REVISION: Final = 1
+REVISION: Final = 2
 MAX_LINES: Final = 1000
 MAX_NOMINATED: Final = 8
 MAX_GROUPS: Final = 500
@@ -62,10 +61,9 @@ _PAYLOAD_AT: Final = len(_HEAD) + _CHECKSUM.size
 _STAMP: Final = struct.Struct(">16s16sd")
 _RESPONSE: Final = 0
 _NOMINATED_FIELDS: Final = 1
-_RESPONSE_OBJECTS: Final = 20
-"""Objects of a response before its lines; the last four are counts."""
+_RESPONSE_OBJECTS: Final = 21
+"""Objects of a response before its lines; the last five are counts."""
 _FIXED_TYPES: Final = (int, bytes, int, bytes, *[float] * 5, *[bool] * 3)
-_COUNT_TYPES: Final = (int, int, int, int)
 _BYTES_OR_NIL: Final = frozenset({bytes, NoneType})
 _NOMINATED_OBJECTS: Final = 5
 _MAX_OBJECTS: Final = (
@@ -73,7 +71,7 @@ _MAX_OBJECTS: Final = (
 )
 _NEVER_STORED: Final = frozenset(
     {
-        *(b"set-cookie", b"set-cookie2", b"age", b"connection", b"keep-alive"),
+        *(b"set-cookie", b"age", b"connection", b"keep-alive"),
         *(b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
     }
 )
@@ -155,6 +153,7 @@ def _response_objects(response: StoredResponse, key: bytes) -> tuple[Any, ...]:
         opaque,
         None if last_modified is None else float(last_modified),
         None if browser_ttl is None else float(browser_ttl),
+        response.emitted,
         len(response.lines),
         len(response.nominated),
         len(response.groups),
@@ -215,11 +214,11 @@ def _nominated_fields(objects: tuple[Any, ...]) -> NominatedFields:
 
 def _stored_response(objects: tuple[Any, ...]) -> StoredResponse:
     fixed, counts = objects[:12], objects[16:_RESPONSE_OBJECTS]
-    if tuple(map(type, fixed)) != _FIXED_TYPES or tuple(map(type, counts)) != _COUNT_TYPES:
+    if tuple(map(type, fixed)) != _FIXED_TYPES or set(map(type, counts)) != {int}:
         raise CorruptRecord("a response of the wrong types")
     _, _, status, body, *instants, may_be_stale, explicitly_shared, authorized_reuse = fixed
     weak, opaque, last_modified, browser_ttl = objects[12:16]
-    lines_count, nominated_count, groups_count, stamps_count = counts
+    emitted, lines_count, nominated_count, groups_count, stamps_count = counts
     nominated_at = _RESPONSE_OBJECTS + 2 * lines_count
     groups_at = nominated_at + 2 * nominated_count
     stamps_at = groups_at + groups_count
@@ -240,7 +239,7 @@ def _stored_response(objects: tuple[Any, ...]) -> StoredResponse:
         and _is_number_or_nil(last_modified)
         and _is_number_or_nil(browser_ttl)
         and (browser_ttl is None or 0 <= browser_ttl < _LAST_INSTANT)
-        and lines_count <= MAX_LINES
+        and emitted <= lines_count <= MAX_LINES
         and _are_names(names)
         and _NEVER_STORED.isdisjoint(names)
         and is_field_value(b"".join(values))
@@ -271,6 +270,7 @@ def _stored_response(objects: tuple[Any, ...]) -> StoredResponse:
         explicitly_shared,
         authorized_reuse,
         browser_ttl,
+        emitted,
         tuple(zip(nominated_names, nominated_values, strict=True)),
         groups,
         tuple(

@@ -36,7 +36,9 @@ def leave(site: Site, path: str, ending: str, *, strict: bool, **query: Any) -> 
         if size:
             assert call.head().status == 200
             assert len(call.read(size)) == size
-        site.reached()
+        if query["cut"] < 100 or query["framing"] == "chunked":
+            site.reached()
+        # Else some servers say by now that the client is gone, and some apps end before the gate.
         if ending == "reset":
             call.reset()
         else:

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 
 def emitted(settings: Settings, headers: Headers | None = None) -> tuple[list[str], float | None]:
     """The lines of Cache-Control that the app did not send, and the seconds of one that grows."""
-    response = respond_with(200, headers)
-    result = stored(response, settings)
-    return [value.decode() for _, value in result.lines[len(response.lines) :]], result.browser_ttl
+    result = stored(respond_with(200, headers), settings)
+    return [value.decode() for _, value in result.lines[: result.emitted]], result.browser_ttl
 
 
 @pytest.mark.parametrize(

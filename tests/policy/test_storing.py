@@ -80,7 +80,6 @@ REFUSED: list[tuple[int, Headers, Refusal]] = [
     # Set-Cookie, whatever else is said (L01).
     (200, with_fresh(("Set-Cookie", "sid=1")), Refusal.SET_COOKIE),
     (200, [("Set-Cookie", ""), ("Cache-Control", "public, max-age=60")], Refusal.SET_COOKIE),
-    (200, with_fresh(("Set-Cookie2", "sid=1")), Refusal.SET_COOKIE),
     (
         200,
         [("Set-Cookie", "a=b"), *control('no-cache="set-cookie", max-age=9')],

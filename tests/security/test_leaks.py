@@ -55,7 +55,7 @@ def minting(*lines: Field) -> Any:
 # ---------------------------------------------------------------- Set-Cookie
 
 
-@pytest.mark.parametrize("name", ["set-cookie", "Set-Cookie", "SET-COOKIE", "set-cookie2"])
+@pytest.mark.parametrize("name", ["set-cookie", "Set-Cookie", "SET-COOKIE"])
 @pytest.mark.parametrize(
     "lines",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ def stored_response(discard_at: float = 2_000_000_000.0, **changes: Any) -> Stor
         "explicitly_shared": False,
         "authorized_reuse": False,
         "browser_ttl": None,
+        "emitted": 1,
         "nominated": ((b"accept-language", b"en"), (b"origin", None)),
         "groups": ("product:1",),
         "stamps": (CarriedStamp(b"n", NONCE, NONCE[::-1]),),
@@ -49,7 +51,7 @@ def nominated_fields(
 
 _instants = st.floats(min_value=-1e12, max_value=1e12)
 _names = st.text("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~", min_size=1).map(str.encode)
-_NEVER = (b"set-cookie", b"set-cookie2", b"age", b"te", b"trailer", b"upgrade", b"connection")
+_NEVER = (b"set-cookie", b"age", b"te", b"trailer", b"upgrade", b"connection")
 _line_names = _names.filter(lambda name: name not in _NEVER)
 _values = st.binary(max_size=40).map(lambda value: value.translate(None, b"\r\n\0"))
 _groups = st.lists(st.text(max_size=12), max_size=4).map(tuple)
@@ -72,9 +74,14 @@ stored_responses: st.SearchStrategy[Record] = st.builds(
     explicitly_shared=st.booleans(),
     authorized_reuse=st.booleans(),
     browser_ttl=st.none() | st.floats(min_value=0, max_value=1e12),
+    emitted=st.just(0),
     nominated=st.lists(st.tuples(_names, st.none() | st.binary()), max_size=8).map(tuple),
     groups=_groups,
     stamps=st.lists(st.builds(CarriedStamp, st.binary(), _nonces, _nonces), max_size=5).map(tuple),
+).flatmap(
+    lambda response: st.integers(0, len(response.lines)).map(
+        lambda emitted: replace(response, emitted=emitted)
+    )
 )
 nominated_fields_records: st.SearchStrategy[Record] = st.builds(
     NominatedFields,

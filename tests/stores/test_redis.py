@@ -160,7 +160,7 @@ async def test_what_is_no_record_is_a_miss_and_counted(
         b"\xff",
         good[:-1],
         good + b"\0",
-        good[:3] + b"\x02" + good[4:],  # S05
+        good[:3] + bytes([good[3] + 1]) + good[4:],  # S05
         encode(stored_response(time.time() + 60), b"another key"),
     ]
     for number, value in enumerate(bad, 1):

@@ -1,0 +1,197 @@
+"""One fill: what of the request its app sees, in one run or two, and who answers when it fails.
+
+Where something stale is stored, the app is asked whether it still holds (RFC 9111 §4.3): the
+same fill, with a condition of ours in place of the client's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asgi_cache.admission import Admission
+from asgi_cache.anonymous import Replay, run_twice
+from asgi_cache.capture import Capture, Phase
+from asgi_cache.handle import Handle
+from asgi_cache.heads import freshen_by_head
+from asgi_cache.messages import anonymous_scope, replaced_lines, with_handle
+from asgi_cache.passing import overhearing, pass_on
+from asgi_cache.policy.decision import Decision, Refusal
+from asgi_cache.policy.folding import fold
+from asgi_cache.policy.reuse import may_answer
+from asgi_cache.policy.validation import conditional_fields
+from asgi_cache.settings.plan import CACHE_PRECONDITIONS
+from asgi_cache.validating import Validation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from asgi_cache.cache import Cache
+    from asgi_cache.model import Line, ResponseHead, StoredResponse
+    from asgi_cache.policy.folding import Folded
+    from asgi_cache.policy.reuse import Screened
+    from asgi_cache.selection import Selection
+    from asgi_cache.stores.base import Store
+
+
+class Child(NamedTuple):
+    """The request as the app of a fill gets it."""
+
+    scope: MutableMapping[str, Any]
+    folded: Folded
+    hidden: bool
+    """Something that may tell one user from another is not shown."""
+
+
+class Fetcher:
+    """The fills of one app."""
+
+    def __init__(self, app: ASGIApp, cache: Cache) -> None:
+        self.app = app
+        self.cache = cache
+        self.state: Mapping[str, Any] | None = None
+        """What lifespan start-up left in its state; ``None``: none was seen."""
+
+    async def fetch(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        screened: Screened,
+        selection: Selection,
+        decision: Decision | None,
+        store: Store,
+    ) -> bool:
+        """Call the app, give its response to the client, and store it where it may be stored.
+
+        *decision* ``None``: no client waits. ``True`` where something new is stored then.
+        """
+        cache = self.cache
+        before = selection.stored
+        if before is not None and screened.personal and not may_answer(screened.shape, before):
+            before = None
+        if screened.obstacle is not None:
+            if screened.obstacle is Refusal.HEAD and before is not None:
+                send = await self._overheard(send, screened, selection, before, store)
+            await self._pass(scope, receive, send, screened, decision, screened.obstacle)
+            return False
+        condition = () if before is None else conditional_fields(before)
+        child = self._child(scope, screened, condition)
+        noted = cache.noted(screened) if child.hidden and selection.stored is None else None
+        if noted is not None:
+            await self._pass(scope, receive, send, screened, Decision.BYPASS, noted)
+            return False
+        if not selection.available or not await cache.settle(selection, store):
+            refusal = Refusal.STORE_UNAVAILABLE
+            await self._pass(scope, receive, send, screened, decision, refusal)
+            return False
+        capture: Capture
+        fill = (cache, store, send, screened, selection, child.folded, decision)
+        if before is None:
+            capture = Capture(*fill, hidden=child.hidden)
+        else:
+            capture = Validation(before, *fill, conditional=bool(condition), hidden=child.hidden)
+        try:
+            await self._run(scope, child, receive, send, screened, capture)
+        except asyncio.CancelledError:
+            capture.disconnected = True
+            raise
+        finally:
+            await capture.finish()
+        return capture.has_kept
+
+    async def _run(
+        self,
+        scope: Scope,
+        child: Child,
+        receive: Receive,
+        send: Send,
+        screened: Screened,
+        capture: Capture,
+    ) -> None:
+        """The app's one run, or two: the second as the request came."""
+        if not (child.hidden or capture.conditional):
+            try:
+                await self.app(child.scope, watched(receive, capture), capture.send)
+            except Exception as error:
+                if capture.phase is not Phase.AWAITED or not await capture.stand_in(None):
+                    raise
+                self.cache.log("the app", error)
+            await capture.flush()
+            return
+        replay = Replay(receive, capture)
+        try:
+            if await run_twice(self.app, child.scope, replay, capture):
+                return
+            refusal = capture.refusal or Refusal.FAILED
+            await self._pass(scope, replay.second, send, screened, Decision.BYPASS, refusal)
+        finally:
+            replay.close()
+
+    def _child(self, scope: Scope, screened: Screened, condition: tuple[Line, ...]) -> Child:
+        """The request as the app of a fill sees it, with *condition* for the client's own."""
+        request = screened.request
+        folded = fold(request, screened.shape, screened.compiled)
+        child = with_handle(scope, Handle(self.cache, request))
+        replaced = folded.replaced
+        if len(request.fields) < len(scope.get("headers", ())):
+            # Of a key field's several lines the app must see what the key has: all in one.
+            keyed = {name: request.fields[name] for name in screened.shape.key_fields}
+            replaced = {**keyed, **replaced}
+        if condition:
+            replaced = {**replaced, **dict.fromkeys(CACHE_PRECONDITIONS)}
+        child["headers"] = [*replaced_lines(scope.get("headers", ()), replaced), *condition]
+        child["query_string"] = folded.head.query
+        hidden = folded.hidden
+        if screened.compiled is not None and screened.compiled.anonymous:
+            child, identified = anonymous_scope(child, self.state)
+            hidden = hidden or identified
+        return Child(child, folded, hidden)
+
+    async def _overheard(
+        self,
+        send: Send,
+        screened: Screened,
+        selection: Selection,
+        before: StoredResponse,
+        store: Store,
+    ) -> Send:
+        """*send* of a HEAD, whose answer also says what has become of *before* (§4.3.5)."""
+        folded = fold(screened.request, screened.shape, screened.compiled)
+        if folded.hidden or screened.personal or not await self.cache.settle(selection, store):
+            return send  # its answer may be one user's
+
+        admission = Admission(self.cache, screened, selection, folded, hidden=False)
+
+        async def hear(head: ResponseHead) -> None:
+            await freshen_by_head(self.cache, store, screened, selection, admission, before, head)
+
+        return overhearing(send, hear)
+
+    async def _pass(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        screened: Screened,
+        decision: Decision | None,
+        refusal: Refusal,
+    ) -> None:
+        if decision is None:
+            return  # what is not to be stored is of no use to nobody
+        await pass_on(
+            self.app, self.cache, scope, receive, send, screened.request, decision, refusal
+        )
+
+
+def watched(receive: Receive, capture: Capture) -> Receive:
+    """*receive*, for a fill that a GET's content would spoil: a body is not part of the key."""
+
+    async def watched_receive() -> Message:
+        message = await receive()
+        capture.see(message)
+        return message
+
+    return watched_receive

@@ -1,0 +1,49 @@
+"""What a HEAD's answer says of the stored response to GET (RFC 9111 §4.3.5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from asgi_cache.policy.decision import Refusal
+from asgi_cache.policy.validation import freshened_by_head
+
+if TYPE_CHECKING:
+    from asgi_cache.admission import Admission
+    from asgi_cache.cache import Cache
+    from asgi_cache.model import ResponseHead, StoredResponse
+    from asgi_cache.policy.reuse import Screened
+    from asgi_cache.selection import Selection
+    from asgi_cache.stores.base import Store
+
+GONE_STATUSES: Final = frozenset({404, 410})
+
+
+async def freshen_by_head(
+    cache: Cache,
+    store: Store,
+    screened: Screened,
+    selection: Selection,
+    admission: Admission,
+    before: StoredResponse,
+    head: ResponseHead,
+) -> None:
+    """Freshen *before* where *head* is of the same representation, else take it out.
+
+    Only success, and the word that there is nothing any more, say something of what a GET would
+    get.
+    """
+    if head.status != before.status and head.status not in GONE_STATUSES:
+        return
+    merged = freshened_by_head(before, head, cache.now())
+    outcome = None if merged is None else admission.judge_again(merged, before)
+    if outcome is None or isinstance(outcome, Refusal):
+        await cache.shielded(cache.discard(screened, before, store))
+        return
+    stored = cache.complete(outcome, screened, selection)
+    await cache.shielded(_keep(cache, store, screened, selection, stored))
+
+
+async def _keep(
+    cache: Cache, store: Store, screened: Screened, selection: Selection, stored: StoredResponse
+) -> None:
+    await cache.keep(stored, screened, selection, store)

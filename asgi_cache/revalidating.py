@@ -1,0 +1,138 @@
+"""``stale-while-revalidate`` (RFC 5861 §3): the app is asked anew while clients have their answer.
+
+The request for that is made of keyed inputs alone, so that nothing of the client that happened to
+come first is in what the others get.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import TYPE_CHECKING, Any, Final
+
+from asgi_cache.messages import read_request
+from asgi_cache.notes import Notes
+from asgi_cache.policy.folding import fold
+from asgi_cache.policy.reuse import Screened, screen
+from asgi_cache.settings.plan import COOKIE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Message, Scope
+
+    from asgi_cache.fetching import Fetcher
+    from asgi_cache.model import Line, StoredResponse
+    from asgi_cache.selection import Selection
+    from asgi_cache.stores.base import Store
+
+MOST_AT_ONCE: Final = 64
+"""Background requests of one middleware; what is beyond waits for the next client."""
+RETRY_SECONDS: Final = 5.0
+"""How long one that brought nothing new keeps the next one waiting."""
+SHUTDOWN_SECONDS: Final = 1.0
+USER_AGENT: Final = b"asgi-cache"
+
+KEPT_KEYS: Final = (
+    *("type", "asgi", "http_version", "scheme", "path", "raw_path", "query_string", "root_path"),
+    *("server", "app", "app_root_path", "router", "route", "endpoint", "path_params"),
+    *("litestar_app", "route_handler", "path_template"),
+)
+"""What an app may rely on in a scope: the request's own, and what frameworks outside have put there
+that follows from it."""
+
+
+class Revalidations:
+    """The background requests of one app: one at a time for a key, spaced where they fail."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self._failed: Notes[bool] = Notes(seconds=RETRY_SECONDS)
+
+    def start(
+        self, scope: Scope, screened: Screened, selection: Selection, stored: StoredResponse
+    ) -> bool:
+        """See that *stored* is being revalidated, or has been lately, or has to wait.
+
+        ``False`` where no request of keyed inputs alone leads to its key: the client's own has to
+        be asked then.
+        """
+        now = self._fetcher.cache.now()
+        key = screened.key
+        if key in self._tasks or self._failed.get(key, now) or len(self._tasks) >= MOST_AT_ONCE:
+            return True
+        child = background_scope(scope, screened, stored, self._fetcher.state)
+        own = screen(read_request(child), self._fetcher.cache.settings)
+        if not isinstance(own, Screened) or (own.target, own.key) != (screened.target, key):
+            return False
+        task = asyncio.get_running_loop().create_task(
+            self._run(child, own, selection), context=contextvars.Context()
+        )
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        return True
+
+    async def _run(self, scope: Scope, screened: Screened, selection: Selection) -> None:
+        fetcher = self._fetcher
+        cache = fetcher.cache
+        store: Store = cache.local_store or cache.store_for_request()
+        asked = False
+
+        async def receive() -> Message:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            await asyncio.get_running_loop().create_future()  # this client never leaves
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            """There is nobody to send it to."""
+
+        cache.metrics.revalidations += 1
+        try:
+            refreshed = await fetcher.fetch(scope, receive, send, screened, selection, None, store)
+        except Exception as error:
+            refreshed = False
+            cache.log("a revalidation", error)
+        if not refreshed:
+            self._failed.put(screened.key, True, cache.now())
+
+    async def aclose(self) -> None:
+        """End those of this event loop, within a second."""
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in self._tasks.values() if task.get_loop() is loop]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=SHUTDOWN_SECONDS)
+
+
+def background_scope(
+    scope: Scope,
+    screened: Screened,
+    stored: StoredResponse,
+    state: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The scope of a request for what *screened* asks for, by nobody in particular.
+
+    Its fields are Host, those that the key has, and those that selected *stored*.
+    """
+    request = screened.request
+    seen = fold(request, screened.shape, screened.compiled).head.fields
+    fields: dict[bytes, bytes | None] = {
+        b"host": request.fields.get(b"host"),
+        b"accept": b"*/*",
+        b"user-agent": USER_AGENT,
+    }
+    fields.update((name, seen.get(name)) for name in screened.shape.key_fields)
+    if screened.compiled is not None and screened.compiled.cookies:
+        fields[COOKIE] = seen.get(COOKIE)
+    fields.update(stored.nominated)
+    lines: list[Line] = [(name, value) for name, value in fields.items() if value is not None]
+    child = {key: scope[key] for key in KEPT_KEYS if key in scope}
+    child.update(method="GET", headers=lines, client=None, extensions={})
+    if "state" in scope:
+        child["state"] = dict(state or {})
+    return child

@@ -1,0 +1,72 @@
+"""A fill where something is stored already: it may be freshened, stand in, or have to go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from asgi_cache.capture import Capture, Phase
+from asgi_cache.policy.decision import Decision, Refusal
+from asgi_cache.policy.emission import forwarded
+from asgi_cache.policy.validation import ERROR_STATUSES, freshened, usable_on_error
+
+if TYPE_CHECKING:
+    from asgi_cache.model import ResponseHead, StoredResponse
+
+
+class Validation(Capture):
+    """A :class:`Capture` with *before*, what is stored and may answer this client."""
+
+    def __init__(self, before: StoredResponse, *fill: Any, hidden: bool, conditional: bool) -> None:
+        super().__init__(*fill, hidden=hidden, conditional=conditional)
+        self._before = before
+
+    async def _is_answered(self, head: ResponseHead) -> bool:
+        if head.status == 304 and self.conditional:
+            await self._on_not_modified(head)
+            return True
+        return head.status in ERROR_STATUSES and await self.stand_in(head.status)
+
+    async def _on_not_modified(self, head: ResponseHead) -> None:
+        """What is stored still holds: freshen it (RFC 9111 §4.3.4) and answer from it."""
+        cache, before = self.cache, self._before
+        merged = freshened(before, head, cache.now())
+        if merged is None:
+            self.refuse(Refusal.NOT_VALIDATED)
+            return
+        outcome = self.refusal or self._admission.judge_again(merged, before)
+        if isinstance(outcome, Refusal):
+            await self._on_refusal(outcome)
+            self.refuse(outcome)
+            stored = replace(before, lines=self._admission.shown(merged), emitted=0)
+        else:
+            stored = self._kept = cache.complete(outcome, self._screened, self._selection)
+        self.phase = Phase.ANSWERED
+        decision = self._decision or Decision.STALE
+        told = forwarded(decision, self.refusal, self._kept is not None, status=304)
+        unstored = cache.settings.plan.unstored_fields
+        extra = [line for line in head.lines if line[0] in unstored]
+        try:
+            await self._reply.serve(stored, decision, told, extra)
+        finally:
+            if self._kept is not None:
+                await cache.shielded(self._keep(stored))
+
+    async def stand_in(self, status: int | None) -> bool:
+        """Answer a failure of the app from what is stored, where that may be (RFC 5861 §4).
+
+        *status*: what the app answered, ``None`` where it raised.
+        """
+        before = self._before
+        if not usable_on_error(before, self.cache.now()):
+            return False
+        self.phase = Phase.ANSWERED
+        told = forwarded(self._decision or Decision.STALE, None, False, status=status)
+        told += b"; detail=stale-if-error"
+        await self._reply.serve(before, Decision.STALE_ON_ERROR, told)
+        return True
+
+    async def _on_refusal(self, refusal: Refusal) -> None:
+        """Take out what is stored once the app says that the like is not for everybody."""
+        if refusal.noted and not self._admission.personal:
+            await self.cache.discard(self._screened, self._before, self._store)
