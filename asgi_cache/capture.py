@@ -137,7 +137,7 @@ class Capture:
         self._start = message
         outcome = self._judge(head, message)
         if isinstance(outcome, Refusal):
-            await self._on_refusal(outcome)
+            await self._on_refusal(outcome, head)
             if outcome is Refusal.TOO_LARGE and head is not None and head.status in ANSWERS:
                 self.hidden = False  # everybody's answer, only too large to keep
             self.refuse(outcome)
@@ -231,8 +231,8 @@ class Capture:
         """Whether the client has its answer from what is stored instead of *head*."""
         return False
 
-    async def _on_refusal(self, refusal: Refusal) -> None:
-        """The app has said why its response is not for the cache."""
+    async def _on_refusal(self, refusal: Refusal, head: ResponseHead | None) -> None:
+        """The app's response is not for the cache."""
 
     @property
     def has_kept(self) -> bool:

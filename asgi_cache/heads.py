@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from asgi_cache.policy.decision import Refusal
-from asgi_cache.policy.validation import freshened_by_head
+from asgi_cache.policy.validation import GONE_STATUSES, freshened_by_head, is_comparable
 
 if TYPE_CHECKING:
     from asgi_cache.admission import Admission
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from asgi_cache.policy.reuse import Screened
     from asgi_cache.selection import Selection
     from asgi_cache.stores.base import Store
-
-GONE_STATUSES: Final = frozenset({404, 410})
 
 
 async def freshen_by_head(
@@ -32,7 +30,9 @@ async def freshen_by_head(
     Only success, and the word that there is nothing any more, say something of what a GET would
     get.
     """
-    if head.status != before.status and head.status not in GONE_STATUSES:
+    if head.status not in GONE_STATUSES and (
+        head.status != before.status or not is_comparable(head)
+    ):
         return
     merged = freshened_by_head(before, head, cache.now())
     outcome = None if merged is None else admission.judge_again(merged, before)

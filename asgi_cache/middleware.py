@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.cache import Cache
+from asgi_cache.debugging import Debugging
 from asgi_cache.errors import ConfigurationError
 from asgi_cache.fetching import Fetcher
 from asgi_cache.messages import BODY, START, has_client_certificate, read_request
@@ -56,6 +57,7 @@ class CacheMiddleware:
         self.settings = self.cache.settings
         self._owns_cache = cache is None
         self._hits = self.cache.metrics.decisions
+        self._debugging = Debugging.of(self.cache)
         self._fetcher = Fetcher(app, self.cache)
         self._revalidations = Revalidations(self._fetcher)
 
@@ -69,6 +71,8 @@ class CacheMiddleware:
         if isinstance(screened, Screening):
             await self._pass(scope, receive, send, request, *screened)
             return
+        if self._debugging is not None:
+            scope, screened, send = self._debugging.taken(scope, screened, send)
         if "tls" in (scope.get("extensions") or ()) and has_client_certificate(scope):
             compiled = screened.compiled
             if compiled is None or not compiled.anonymous:

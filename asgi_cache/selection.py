@@ -16,7 +16,7 @@ from asgi_cache.model import CarriedStamp, NominatedFields, StoredResponse
 from asgi_cache.notes import NOTES
 from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.folding import fold
-from asgi_cache.policy.keys import EPOCH, nominated_values, variant_slots
+from asgi_cache.policy.keys import EPOCH, nominated_values, plain_values, variant_slots
 from asgi_cache.scopes import group_names, required_names
 from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS
 
@@ -190,12 +190,16 @@ class Selector:
             request = fold(screened.request, screened.shape, screened.compiled).head
             values = nominated_values(record.names, request, screened.compiled)
             selection.slots = variant_slots(values, VARIANT_SLOTS)
+            slots: tuple[int, ...] = selection.slots
+            plain = plain_values(values)
+            if plain != values:
+                slots += variant_slots(plain, VARIANT_SLOTS)
             unread = [
                 name
                 for name in group_names(record.groups, screened.authority)
                 if name not in selection.stamps
             ]
-            found, stamps = await store.read(screened.target, screened.key, selection.slots, unread)
+            found, stamps = await store.read(screened.target, screened.key, slots, unread)
             selection.stamps.update(zip(unread, stamps, strict=True))
             selection.names += tuple(unread)
             selection.miss = Decision.VARY_MISS
@@ -208,7 +212,7 @@ class Selector:
                     and await self._selects(selection, variant, screened, store)
                 )
                 candidates.append(variant if valid and type(variant) is StoredResponse else None)
-            selection.candidates = candidates
+            selection.candidates = candidates[:2]
 
     async def _selects(
         self, selection: Selection, stored: StoredResponse, screened: Screened, store: Store
@@ -230,7 +234,8 @@ class Selector:
         if stored.nominated:
             request = fold(screened.request, screened.shape, screened.compiled).head
             names = [name for name, _ in stored.nominated]
-            if nominated_values(names, request, screened.compiled) != stored.nominated:
+            values = nominated_values(names, request, screened.compiled)
+            if stored.nominated not in (values, plain_values(values)):
                 selection.miss = Decision.VARY_MISS
                 return True
         if state.soft_at is not None:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 from asgi_cache.capture import Capture, Phase
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.policy.emission import forwarded
-from asgi_cache.policy.validation import ERROR_STATUSES, freshened, usable_on_error
+from asgi_cache.policy.validation import (
+    ERROR_STATUSES,
+    GONE_STATUSES,
+    freshened,
+    usable_on_error,
+)
 
 if TYPE_CHECKING:
     from asgi_cache.model import ResponseHead, StoredResponse
@@ -25,7 +30,13 @@ class Validation(Capture):
         if head.status == 304 and self.conditional:
             await self._on_not_modified(head)
             return True
-        return head.status in ERROR_STATUSES and await self.stand_in(head.status)
+        if head.status not in ERROR_STATUSES:
+            return False
+        if self._decision is None:
+            # Nobody waits for the error, and it takes no page's place.
+            self.phase = Phase.ANSWERED
+            return True
+        return await self.stand_in(head.status)
 
     async def _on_not_modified(self, head: ResponseHead) -> None:
         """What is stored still holds: freshen it (RFC 9111 §4.3.4) and answer from it."""
@@ -36,7 +47,7 @@ class Validation(Capture):
             return
         outcome = self.refusal or self._admission.judge_again(merged, before)
         if isinstance(outcome, Refusal):
-            await self._on_refusal(outcome)
+            await self._on_refusal(outcome, head)
             self.refuse(outcome)
             stored = replace(before, lines=self._admission.shown(merged), emitted=0)
         else:
@@ -66,7 +77,8 @@ class Validation(Capture):
         await self._reply.serve(before, Decision.STALE_ON_ERROR, told)
         return True
 
-    async def _on_refusal(self, refusal: Refusal) -> None:
-        """Take out what is stored once the app says that the like is not for everybody."""
-        if refusal.noted and not self._admission.personal:
+    async def _on_refusal(self, refusal: Refusal, head: ResponseHead | None) -> None:
+        """Take out what is stored once it is gone, or the like of it is not for everybody."""
+        gone = head is not None and head.status in GONE_STATUSES
+        if (gone or refusal.noted) and not self._admission.personal:
             await self.cache.discard(self._screened, self._before, self._store)

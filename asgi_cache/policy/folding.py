@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from asgi_cache.fields import parse_cookies, parse_forwarded, parse_weights
+from asgi_cache.fields import parse_cookies, parse_forwarded, parse_weights, split_list
 from asgi_cache.settings.plan import CONDITIONAL_FIELDS, COOKIE
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ def fold_accept_encoding(value: bytes | None) -> bytes | None:
 
 
 def fold_accept_language(value: bytes | None, languages: tuple[bytes, ...]) -> bytes | None:
-    """The one of *languages* that the client likes best; without any, case and space folded.
+    """The one of *languages* that the client likes best; without any, the list in a normal form:
+
+    lower case, no white space, by falling weight, the equally weighted by name (their order has
+    no meaning, RFC 9110 §12.5.4).
 
     A range matches the language it is, else the first it begins with or that begins with it
     (RFC 4647 §3.4); ``None`` where nothing matches. What this returned it returns again.
@@ -82,7 +85,10 @@ def fold_accept_language(value: bytes | None, languages: tuple[bytes, ...]) -> b
     if value is None:
         return None
     if not languages:
-        return b"".join(value.split()).lower()
+        compact = b"".join(value.split()).lower()
+        members = zip(parse_weights(compact), split_list(compact), strict=False)
+        ranked = sorted(members, key=lambda member: (-member[0][1], member[1]))
+        return b",".join(text for _, text in ranked) or compact
     for wanted, weight in sorted(parse_weights(value), key=lambda member: -member[1]):
         if weight <= 0:
             break

@@ -12,6 +12,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+from asgi_cache.fields import split_list
 from asgi_cache.policy.folding import (
     ACCEPT_ENCODING,
     ACCEPT_LANGUAGE,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 MAX_TARGET_BYTES: Final = 8192
 MAX_NOMINATED: Final = 8
+
+FOLDED: Final = (ACCEPT_ENCODING, ACCEPT_LANGUAGE)
+"""Nominated fields that have a normal form of their own, in which apps see them."""
 SEPARATORS_IN_KEY: Final = 5
 
 NAMESPACE: Final = b"n"
@@ -163,6 +167,20 @@ def nominated_values(
             value = fold_accept_language(value, languages)
         values.append((name, value))
     return tuple(values)
+
+
+def plain_values(
+    nominated: tuple[tuple[bytes, bytes | None], ...],
+) -> tuple[tuple[bytes, bytes | None], ...]:
+    """*nominated* with each list spelled without white space and empty members (§4.1).
+
+    A response whose app saw this spelling may answer the others, which mean the same. The
+    reverse is not so: an app that reads an odd spelling oddly would answer for everybody.
+    """
+    return tuple(
+        (name, value if value is None or name in FOLDED else b",".join(split_list(value)))
+        for name, value in nominated
+    )
 
 
 def variant_slots(nominated: tuple[tuple[bytes, bytes | None], ...], slots: int) -> tuple[int, int]:

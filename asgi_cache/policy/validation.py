@@ -57,6 +57,9 @@ OF_THE_BODY: Final = frozenset(
 ERROR_STATUSES: Final = frozenset({500, 502, 503, 504})
 """For which a stale response may stand in (RFC 5861 §4)."""
 
+GONE_STATUSES: Final = frozenset({404, 410})
+"""Which say that what is stored is no more."""
+
 
 # ---------------------------------------------------------------------- the client's condition
 
@@ -133,16 +136,22 @@ def freshened_by_head(
 ) -> ResponseHead | None:
     """§4.3.5: as :func:`freshened`, by the 200 that a HEAD got.
 
-    ``None`` where a validator or the length is not the stored one, or nothing is there to compare
-    the two by: *stored* then is not what a GET would get now.
+    ``None`` where a validator or the length is not the stored one: *stored* then is not what a
+    GET would get now.
     """
     lengths = head.values(b"content-length")
-    comparable = lengths or head.values(b"etag") or head.values(b"last-modified")
-    if stored.status != head.status or not comparable:
-        return None
-    if lengths and lengths != [b"%d" % len(stored.body)]:
+    if stored.status != head.status or (lengths and lengths != [b"%d" % len(stored.body)]):
         return None
     return freshened(stored, head, now)
+
+
+def is_comparable(head: ResponseHead) -> bool:
+    """Whether a HEAD's answer has anything by which a stored body can be told from another.
+
+    One that has nothing would match any (§4.3.5); it then says nothing here, so that no body is
+    called fresh again that nobody has compared.
+    """
+    return any(name in (b"content-length", b"etag", b"last-modified") for name, _ in head.lines)
 
 
 def readmit(

@@ -241,6 +241,22 @@ def printable(
     return check
 
 
+def secret(key: str, check: Check[T]) -> Check[T]:
+    """What *check* allows, refused without a word of what was given; *key*: the setting."""
+
+    def check_secret(value: object) -> T:
+        if value == REDACTED:
+            text = "this is the mark that stands for a redacted one"
+        else:
+            try:
+                return check(value)
+            except ValueError as error:
+                text = f"allowed is {error}"
+        raise RefusalError([Problem(key, REDACTED, text)])
+
+    return check_secret
+
+
 def store(value: object) -> object:
     """A store's URL, or an object that is a store or an asynchronous Redis client."""
     if isinstance(value, str):

@@ -67,6 +67,14 @@ _groups: Final = allowed.several(
 _namespace: Final = allowed.printable(
     "1 to 100 printable characters without white space and braces", 100, " {}"
 )
+_debug_token: Final = allowed.secret(
+    "debug_token",
+    allowed.optional(
+        allowed.printable(
+            "1 to 200 printable characters of ASCII without white space", 200, " ", ascii_only=True
+        )
+    ),
+)
 _name: Final = allowed.printable("1 to 100 printable characters of ASCII", 100, ascii_only=True)
 
 Seconds: TypeAlias = Annotated[float, BeforeValidator(seconds), _NUMBER]
@@ -104,6 +112,7 @@ Switch: TypeAlias = Annotated[
 StoreChoice: TypeAlias = Annotated[Any, BeforeValidator(allowed.store), _TEXT]
 Namespace: TypeAlias = Annotated[str, BeforeValidator(_namespace), _TEXT]
 CacheName: TypeAlias = Annotated[str, BeforeValidator(_name), _TEXT]
+DebugToken: TypeAlias = Annotated[str | None, BeforeValidator(_debug_token), _TEXT]
 FieldNames: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_field_names), _JSON]
 FieldPatterns: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_field_patterns), _JSON]
 Authorities: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_authorities), _JSON]

@@ -47,7 +47,8 @@ class Settings(BaseSettings):
     """All settings. Durations are seconds (``float``), sizes bytes (``int``).
 
     Raises :class:`~asgi_cache.ConfigurationError`, one sentence for each name or value that is
-    wrong, wherever it comes from. Passwords in a store's URL are hidden where settings are shown.
+    wrong, wherever it comes from. Passwords in a store's URL and the debug token are hidden where
+    settings are shown.
     """
 
     model_config = SettingsConfigDict(
@@ -159,6 +160,8 @@ class Settings(BaseSettings):
     """Whether ``Cache-Status`` (RFC 9211) is emitted."""
     name: kinds.CacheName = "asgi-cache"
     """How this cache calls itself in ``Cache-Status``."""
+    debug_token: kinds.DebugToken = None
+    """Requests with ``ASGI-Cache-Debug: <token>`` are told their key there; ``None``: none are."""
     response_time: kinds.TimeUnit = "ms"
     """Unit of ``X-Response-Time``: ``ms`` (``1.234ms``), ``s`` (``0.0012s``); ``False``: none."""
 
@@ -210,14 +213,19 @@ class Settings(BaseSettings):
     def _store_shown(self, store: object) -> str:
         return redacted(store) if isinstance(store, str) else quoted(store)
 
+    @field_serializer("debug_token", when_used="unless-none")
+    def _token_shown(self, token: str) -> str:
+        return allowed.REDACTED
+
     @field_serializer("key", "rule", when_used="json-unless-none")
     def _function_shown(self, function: Callable[..., object]) -> str:
         return _name_of(function)
 
     def shown(self) -> dict[str, object]:
-        """Every setting as it may be printed: passwords hidden, functions and stores by name."""
+        """Every setting as it may be printed: secrets hidden, functions and stores by name."""
         rows = self._values()
         rows["store"] = self._store_shown(self.store)
+        rows["debug_token"] = self.debug_token and allowed.REDACTED
         rows["paths"] = {
             template: rule and rule.model_dump(exclude_defaults=True)
             for template, rule in self.paths.items()

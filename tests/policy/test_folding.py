@@ -173,7 +173,9 @@ def test_a_range_matches_what_begins_with_it() -> None:
         (b"", b""),
         (b"en-US, DE ;q=0.5", b"en-us,de;q=0.5"),
         (b"de,en", b"de,en"),
-        (b"en,de", b"en,de"),
+        (b"en,de", b"de,en"),
+        (b"en,de;q=0.5,fr", b"en,fr,de;q=0.5"),
+        (b"de;q=0.5,en;q=0.9,*;q=0.1", b"en;q=0.9,de;q=0.5,*;q=0.1"),
     ],
 )
 def test_without_them_case_and_space_are_folded(
