@@ -85,15 +85,15 @@ class CacheMiddleware:
         selection = await cache.select(screened, store)
         stored = selection.stored
         decision = selection.miss if stored is None else decide(screened, stored, cache.now())
+        serves = decision.action is Action.SERVE
+        if decision.action is Action.SERVE_AND_REVALIDATE and stored is not None:
+            serves = self._revalidations.start(scope, screened, selection, stored)
+            if not serves:
+                decision = Decision.STALE
         if screened.asked is not None:
             decision = as_asked(screened, decision)
         action = decision.action
-        if action is Action.SERVE_AND_REVALIDATE and stored is not None:
-            if self._revalidations.start(scope, screened, selection, stored):
-                action = Action.SERVE
-            else:
-                decision = Decision.STALE
-        if action is Action.SERVE and stored is not None:
+        if serves and stored is not None:
             self._hits[decision.index] += 1
             await serve(cache, screened, stored, HIT, send)
         elif action is Action.PASS:

@@ -45,7 +45,7 @@ LAYERS: Final = (
         *("keeping", "cache", "handle"),
     ),
     (
-        *("admission", "copying", "serving", "passing", "reply", "capture"),
+        *("admission", "copying", "debugging", "serving", "passing", "reply", "capture"),
         *("validating", "heads", "anonymous", "fetching", "revalidating"),
     ),
     ("middleware", "timing"),

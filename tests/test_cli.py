@@ -499,6 +499,21 @@ def test_check_of_wrong_settings_is_what_is_wrong(
     assert "keep = 'long' (from ASGI_CACHE_KEEP)" in refused(call("check"))
 
 
+def test_check_shows_no_debug_token(
+    call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASGI_CACHE_DEBUG_TOKEN", "hunter2")
+    code, out, error = call("check")
+    assert (code, error) == (0, "")
+    assert "hunter2" not in out
+    (row,) = [line for line in out.splitlines() if line.strip().startswith("debug_token")]
+    assert row.split() == ["debug_token", "***", "ASGI_CACHE_DEBUG_TOKEN"]
+    monkeypatch.setenv("ASGI_CACHE_DEBUG_TOKEN", "hunter 2")
+    line = refused(call("check"))
+    assert "debug_token = *** (from ASGI_CACHE_DEBUG_TOKEN)" in line
+    assert "hunter" not in line
+
+
 # ---------------------------------------------------------------------- purge
 
 

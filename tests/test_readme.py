@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,8 +12,13 @@ import pytest
 
 import asgi_cache
 from asgi_cache import Decision, Refusal, Rule, Settings
+from asgi_cache.debugging import MOST_CHARACTERS
+from asgi_cache.policy.ranges import MAX_RANGES
+from asgi_cache.policy.validation import ERROR_STATUSES
+from asgi_cache.revalidating import MOST_AT_ONCE, RETRY_SECONDS, USER_AGENT
 from asgi_cache.settings import load
 from benchmarks.readme import tables
+from tests.conformance.serve import PROFILES
 from tests.driver import drive
 from tests.integration.snippets import SNIPPETS
 
@@ -118,7 +124,7 @@ async def test_the_snippet_about_purging_purges(redis_url: str, namespace: str) 
 
 
 def test_the_toml_file_is_one(tmp_path: Path) -> None:
-    (text,) = blocks("toml")
+    text = blocks("toml")[0]
     file = tmp_path / "asgi-cache.toml"
     file.write_text(text, encoding="utf-8")
     settings, sources = load(file)
@@ -130,6 +136,45 @@ def test_the_toml_file_is_one(tmp_path: Path) -> None:
         "/admin/{rest:path}",
     ]
     assert sources["paths"] == str(file)
+
+
+def test_the_rfc_profile_is_the_conformance_suites(tmp_path: Path) -> None:
+    found = re.search(r"<!-- profile: rfc -->\n```toml\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    file = tmp_path / "asgi-cache.toml"
+    file.write_text(found[1], encoding="utf-8")
+    profile = PROFILES["rfc"]
+    assert profile is not None
+    assert load(file)[0] == Settings(**profile)
+    assert list(tomllib.loads(found[1])) == list(profile)
+    explained = README[found.end() :].partition("\n## ")[0]
+    for name in ("CDN-Cache-Control", *list(profile)[1:]):
+        assert re.search(rf"^- `{name}\b", explained, re.MULTILINE), name
+
+
+def test_numbers_in_the_text_are_the_codes() -> None:
+    text = " ".join(README.split())
+    assert f"at most {MOST_AT_ONCE} at once for a middleware" in text
+    assert f"is tried again after {RETRY_SECONDS:g} s" in text
+    assert f"`User-Agent: {USER_AGENT.decode()}`" in text
+    assert f"up to {MAX_RANGES} parts" in text
+    assert f"a text over {MOST_CHARACTERS:,} characters is cut" in text
+    *first, last = sorted(ERROR_STATUSES)
+    assert f"answers {', '.join(map(str, first))} or {last}" in text
+
+
+def test_what_of_the_conformance_suite_passes_is_what_the_lists_leave() -> None:
+    text = " ".join(README.split())
+    left = []
+    for name in ("not_passed", "not_passed_rfc"):
+        file = ROOT / "tests" / "conformance" / f"{name}.toml"
+        assert f"`tests/conformance/{file.name}`" in text
+        lists = tomllib.loads(file.read_text(encoding="utf-8"))
+        left += [165 - len(lists["required"]), 95 - len(lists["optimal"])]
+    assert (
+        f"With the defaults {left[0]} of 165 required and {left[1]} of 95 optimal tests pass, "
+        f"with the profile `rfc` {left[2]} and {left[3]}," in text
+    )
 
 
 def test_each_framework_has_its_tested_snippet() -> None:

@@ -64,6 +64,7 @@ DEFAULTS: dict[str, object] = {
     "stale_while_revalidate": 0.0,
     "stale_if_error": 0.0,
     "targeted_fields": ("ASGI-Cache-Control",),
+    "honor_request_directives": False,
     "authorization_must_revalidate": False,
     "credential_fields": (
         "Cookie",
@@ -123,6 +124,7 @@ DEFAULTS: dict[str, object] = {
     "etag": True,
     "cache_status": True,
     "name": "asgi-cache",
+    "debug_token": None,
     "response_time": "ms",
 }
 
@@ -190,6 +192,10 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ("max_body_bytes", 1, 1),
     ("store_timeout", 1, 1.0),
     ("name", "my cache", "my cache"),
+    ("honor_request_directives", True, True),
+    ("debug_token", '!~"\\,;', '!~"\\,;'),
+    ("debug_token", "x" * 200, "x" * 200),
+    ("debug_token", None, None),
     ("response_time", "s", "s"),
     ("response_time", False, False),
 ]
@@ -273,6 +279,11 @@ REFUSED: list[tuple[str, object, str, str]] = [
     ("credential_fields", ["*"], "['*']", "'*' is not one"),
     ("credential_fields", ["X-*-Y"], "['X-*-Y']", "'X-*-Y' is not one"),
     ("credential_fields", ["X-**"], "['X-**']", "'X-**' is not one"),
+    ("honor_request_directives", "yes", "'yes'", "True or False"),
+    *(
+        ("debug_token", value, "***", "is 1 to 200 printable characters of ASCII without white")
+        for value in ("", "a b", "a\n", "\x7f", "é", "x" * 201, b"x", 5, True, ["x"])
+    ),
     ("cookies", "all", "'all'", "'explicit' or 'ignore'"),
     ("cookies", [], "[]", "'explicit' or 'ignore'"),
     ("key", "module:function", "'module:function'", "a function, or None"),
@@ -316,10 +327,9 @@ def test_a_wrong_value_is_refused(name: str, value: object, shown: str, allowed:
         # Settings of later releases.
         ("collapse_timeout", ""),
         ("max_followers", ""),
-        ("honor_request_directives", ""),
-        ("debug_token", ""),
         ("server_timing", ""),
         ("secret", ""),
+        ("compress_bytes", ""),
     ],
 )
 def test_an_unknown_name_is_refused(name: str, hint: str) -> None:
@@ -450,6 +460,41 @@ def test_a_refusal_never_quotes_a_password(url: str, name: str) -> None:
 def test_a_redacted_url_is_not_mistaken_for_a_real_one() -> None:
     shown = Settings(store="redis://:hunter2@host/0").model_dump()["store"]
     assert "stands for a redacted one" in refusal(store=shown)
+
+
+def test_a_debug_token_is_never_shown() -> None:
+    settings = Settings(debug_token="hunter2", key=key_of)
+    assert settings.debug_token == "hunter2"
+    assert settings.model_copy().debug_token == "hunter2"
+    assert settings.shown()["debug_token"] == "***"
+    assert settings.model_dump()["debug_token"] == "***"
+    assert Settings().shown()["debug_token"] is None
+    assert Settings().model_dump()["debug_token"] is None
+    for text in (repr(settings), str(settings), settings.model_dump_json(), f"{settings!r:>10}"):
+        assert "hunter2" not in text
+        assert "***" in text
+
+
+@pytest.mark.parametrize(
+    "token", ["hunter2 ", "hunter2\n", "hunter2" * 50, b"hunter2", ["hunter2"]]
+)
+def test_a_refusal_never_quotes_a_debug_token(token: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for overrides in ({}, {"keep": -1}, {"paths": {"/a": -1}}):
+        text = refusal(debug_token=token, **overrides)
+        assert "hunter2" not in text
+        assert "debug_token = ***: allowed is 1 to 200 printable characters" in text
+    if isinstance(token, str):
+        monkeypatch.setenv("ASGI_CACHE_DEBUG_TOKEN", token)
+        text = refusal()
+        assert text.startswith("debug_token = *** (from ASGI_CACHE_DEBUG_TOKEN): allowed is ")
+        assert "hunter2" not in text
+
+
+def test_a_redacted_debug_token_is_not_mistaken_for_a_real_one() -> None:
+    shown = Settings(debug_token="hunter2").model_dump()["debug_token"]
+    assert refusal(debug_token=shown) == (
+        "debug_token = ***: this is the mark that stands for a redacted one."
+    )
 
 
 def test_what_is_shown() -> None:

@@ -48,7 +48,9 @@ FROM_TEXT: list[tuple[str, str, object]] = [
     ("max_ttl", "1e3", 1000.0),
     ("ttl_jitter", "0.25", 0.25),
     ("max_body_bytes", "2048", 2048),
+    ("honor_request_directives", "on", True),
     ("cookies", "ignore", "ignore"),
+    ("debug_token", "60", "60"),
     ("response_time", "s", "s"),
     ("response_time", "False", False),
     ("authorities", '["a.example", "b.example:8080"]', ("a.example", "b.example:8080")),
@@ -135,7 +137,7 @@ def test_a_number_within_json_is_not_a_text(monkeypatch: pytest.MonkeyPatch) -> 
         ("ASGI_CACHE_", "there is no such setting"),
         ("ASGI_CACHE_PATHS__A", "did you mean ASGI_CACHE_PATHS?"),
         ("ASGI_CACHE_SECRET", "there is no such setting"),
-        ("ASGI_CACHE_DEBUG_TOKEN", "there is no such setting"),
+        ("ASGI_CACHE_SERVER_TIMING", "there is no such setting"),
     ],
 )
 def test_an_unknown_variable_is_refused(

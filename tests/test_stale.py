@@ -149,7 +149,7 @@ async def test_l10_the_background_request_is_nobodys(clock: Clock) -> None:
         ("if-none-match", '"hers"'),
     ]
     scope = http_scope("/page?utm=hers&q=1", headers=alice, extensions={"tls": {}, "other": {}})
-    scope |= {"session": {"user": "alice"}, "user": "alice", "auth": "alice", "cookies": {}}
+    scope.update(session={"user": "alice"}, user="alice", auth="alice", cookies={})
     scope["state"] = {"user": "alice"}
     assert (await drive(app, scope=scope)).hit
     await settled()
@@ -501,3 +501,20 @@ async def test_a_clock_put_back_makes_nothing_immortal(clock: Clock) -> None:
     clock.advance(-3600)
     page.status = 503
     assert (await drive(app)).status == 503
+
+
+@pytest.mark.parametrize("tenant", [False, True])
+async def test_only_if_cached_never_calls_the_app_for_its_client(
+    clock: Clock, tenant: bool
+) -> None:
+    """Where the client's own request would have to revalidate, there is nothing to give it."""
+    page = Revising(WINDOW)
+    key = (lambda request: request.fields.get(b"x-tenant", b"none")) if tenant else None
+    app = cached(page, clock, key=key, honor_request_directives=True)
+    fields = [("x-tenant", "a")]
+    await drive(app, headers=fields)
+    clock.advance(11)
+    exchange = await drive(app, headers=[*fields, ("cache-control", "only-if-cached")])
+    assert exchange.status == (504 if tenant else 200)
+    await settled()
+    assert page.calls == (1 if tenant else 2)

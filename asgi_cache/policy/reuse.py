@@ -229,7 +229,7 @@ def as_asked(screened: Screened, decision: Decision) -> Decision:
     asked = screened.asked
     if asked is None or "only-if-cached" not in asked:
         return decision
-    forwards = decision.action in (Action.FETCH, Action.VALIDATE)
+    forwards = decision.action in (Action.FETCH, Action.VALIDATE, Action.PASS)
     return Decision.ONLY_IF_CACHED if forwards else decision
 
 

@@ -1,6 +1,8 @@
 """Child processes that listen on a port: started, awaited, and stopped whatever happens."""
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -96,8 +98,9 @@ def _await_port(listener: Listener, port: int) -> None:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    # It and whatever it left behind: workers of a server are in the session that was made for it.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,10 +1,12 @@
-"""Start everything, run the suite, score it, compare with `not_passed.toml`, stop everything.
+"""Start everything, run the suite, score it, compare with the list of known non-passes, stop.
 
-Exit codes: 0 as listed; 1 a test is not as listed, or the run broke down; 2 a component is missing,
-or an argument or the list is wrong.
+Exit codes: 0 as listed; 1 a test is not as listed, two cells differ, or a run broke down; 2 a
+component is missing, or an argument or a list is wrong. What is wrong stands last in the output,
+each line after "error: ".
 
-A test that unexpectedly does not pass is tried once more, alone: the suite runs a hundred tests at
-a time, and a busy machine can make one of them late. What passes only then is named in the report.
+A test that unexpectedly does not pass is tried once more, alone: the suite runs up to a hundred
+tests at a time, and a busy machine can make one of them late. What passes only then is named. With
+`--runs` it is the majority of the runs that counts, and there is no second try.
 """
 
 import argparse
@@ -15,184 +17,221 @@ import os
 import shutil
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from . import suite as suite_package
+from . import matrix, report, suite
+from .lists import list_of, reasons_of
 from .processes import HarnessError, Listener, MissingComponentError, free_ports, listening
-from .report import as_json, lines_of
 from .scoring import (
+    Cell,
     Results,
     Surprises,
     Test,
     WrongListError,
+    majority,
     outcomes_of,
-    reasons_in,
     with_second_try,
 )
 from .serve import PROFILES
-from .suite import Suite
+from .servers import SERVERS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-APP = "tests.conformance.serve:create"
+STORES = ("memory", "redis")
 
 # More surprises than this are no accident of timing, and would take minutes one by one.
 SECOND_TRIES = 20
 SECONDS_PER_TEST = 30.0
 
 
-@dataclass(frozen=True)
-class Server:
-    """An ASGI server: the modules it needs, and its arguments after `python`."""
-
-    modules: tuple[str, ...]
-    arguments: tuple[str, ...]
-
-
-# Nothing of the server's own on the wire, and no trust in X-Forwarded-*, which edits the scope.
-UVICORN = (
-    *("-m", "uvicorn", APP, "--factory", "--host", "127.0.0.1", "--port", "{port}"),
-    *("--no-server-header", "--no-date-header", "--no-proxy-headers", "--no-access-log"),
-    *("--ws", "none", "--lifespan", "on", "--log-level", "warning"),
-    *("--timeout-graceful-shutdown", "2"),
-)
-SERVERS: Mapping[str, Server] = {
-    "uvicorn-h11": Server(("uvicorn", "h11"), (*UVICORN, "--http", "h11", "--loop", "asyncio")),
-    "uvicorn-httptools": Server(
-        ("uvicorn", "httptools", "uvloop"), (*UVICORN, "--http", "httptools", "--loop", "uvloop")
-    ),
-}
-
-# The known non-passes of each profile; without a list nothing is expected of it.
-LISTS: Mapping[str, Path | None] = {"none": None}
-DEFAULT_LIST = HERE / "not_passed.toml"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.runs < 1 or options.jobs < 1:
+        parser.error("--runs and --jobs count from 1")
     try:
-        return _score_file(options) if options.score else _run(options)
+        if options.checkout is None:
+            chosen = suite.installed(options.suite)
+        else:
+            chosen = suite.checked_out(options.checkout)
+        if options.score:
+            return _score_file(chosen, options)
+        return _run_all(chosen, options) if options.all else _run(chosen, options)
     except (MissingComponentError, WrongListError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(error)
         return 2
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(error)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _complain(error: Exception) -> None:
+    sys.stdout.flush()
+    for line in str(error).splitlines():
+        print(f"error: {line}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.conformance", description=(__doc__ or "").partition("\n\n")[0]
     )
-    parser.add_argument("--store", choices=("memory", "redis"), default="memory")
-    parser.add_argument("--server", choices=tuple(SERVERS), default="uvicorn-h11")
-    parser.add_argument("--profile", choices=tuple(PROFILES), default="default")
-    parser.add_argument("--id", metavar="TEST", help="run one test and show its messages")
-    parser.add_argument("--json", metavar="OUT", type=Path, help="also write the result there")
-    parser.add_argument(
+    cell = parser.add_argument_group("what is tested")
+    cell.add_argument("--store", choices=STORES, default=STORES[0])
+    cell.add_argument("--server", choices=tuple(SERVERS), default="uvicorn-h11")
+    cell.add_argument("--profile", choices=tuple(PROFILES), default="default")
+    cell.add_argument(
+        "--all", action="store_true", help="every server, store and profile that has a list"
+    )
+    cell.add_argument("--id", metavar="TEST", help="run one test and show its messages")
+    cell.add_argument(
         "--score", metavar="FILE", type=Path, help="run nothing, score raw results of the suite"
     )
-    parser.add_argument(
+    which = parser.add_argument_group("the suite").add_mutually_exclusive_group()
+    which.add_argument(
         "--suite", metavar="DIR", type=Path, default=HERE, help="holds, or gets, node_modules"
     )
-    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=300.0)
+    which.add_argument(
+        "--checkout",
+        metavar="DIR",
+        type=Path,
+        help=f"a git clone of {suite.CHECKOUT_URL} at {suite.CHECKOUT_COMMIT}, instead",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--runs", metavar="N", type=int, default=1, help="the majority counts")
+    how.add_argument("--jobs", metavar="N", type=int, default=2, help="cells at a time, with --all")
+    how.add_argument("--timeout", metavar="SECONDS", type=float, default=300.0, help="of one run")
+    how.add_argument("--list", action="store_true", help="also name every test not passed")
+    how.add_argument(
+        "--json",
+        metavar="OUT",
+        type=Path,
+        help="also write the result there; with --all a folder for all, without the raw results",
+    )
     return parser
 
 
-def _score_file(options: argparse.Namespace) -> int:
-    tests = suite_package.installed(options.suite).tests()
+def _score_file(chosen: suite.Suite, options: argparse.Namespace) -> int:
+    tests = chosen.tests()
     results: Results = json.loads(options.score.read_text("utf-8"))
-    for line in lines_of(tests, results, outcomes_of(tests, results), {}, []):
+    outcomes = outcomes_of(tests, results)
+    print(chosen.label)
+    for line in report.list_lines(tests, results, outcomes, {}) if options.list else ():
+        print(line)
+    for line in report.score_lines(tests, outcomes):
         print(line)
     return 0
 
 
-def _run(options: argparse.Namespace) -> int:
-    suite = suite_package.installed(options.suite)
-    tests = suite.tests()
-    list_file = LISTS.get(options.profile, DEFAULT_LIST)
-    reasons: dict[str, str] = {}
-    if list_file is not None:
-        reasons = reasons_in(tomllib.loads(list_file.read_text("utf-8")), tests)
+def _run_all(chosen: suite.Suite, options: argparse.Namespace) -> int:
+    if options.id is not None:
+        raise WrongListError("--id is about one cell: not with --all")
+    tests = chosen.tests()
+    profiles = [name for name in PROFILES if list_of(chosen.edition, name) is not None]
+    reasons = {name: reasons_of(chosen.edition, name, tests) for name in profiles}
+    cells = [
+        Cell(server, store, profile)
+        for profile in profiles
+        for server in SERVERS
+        for store in STORES
+    ]
+    passed_on = ["--timeout", str(options.timeout), "--runs", str(options.runs)]
+    if options.checkout is not None:
+        passed_on += ["--checkout", str(options.checkout)]
+    else:
+        passed_on += ["--suite", str(options.suite)]
+    ran = matrix.run(cells, passed_on, jobs=options.jobs, keep=options.json, edition=chosen.edition)
+    return matrix.conclude(chosen, tests, reasons, ran)
+
+
+def _run(chosen: suite.Suite, options: argparse.Namespace) -> int:
+    cell = Cell(options.server, options.store, options.profile)
+    tests = chosen.tests()
+    list_file = list_of(chosen.edition, cell.profile)
+    reasons = reasons_of(chosen.edition, cell.profile, tests)
     if options.id is not None and (options.id not in tests or tests[options.id].browser_only):
         raise WrongListError(f"{options.id}: the suite has no such test")
 
-    print(f"{options.server}, {options.store}, profile {options.profile}", flush=True)
-    with _served(suite, options) as (base, server):
+    print(f"{cell}: {chosen.label}", flush=True)
+    with _served(chosen, cell) as (base, server):
         if options.id is not None:
-            suite.show(base, options.id, timeout=SECONDS_PER_TEST)
+            chosen.show(base, options.id, timeout=SECONDS_PER_TEST)
             print(server.tail())
             return 0
-        first = suite.run(base, timeout=options.timeout)
-        server.check_alive()
-        surprises = Surprises.between(outcomes_of(tests, first), reasons)
-        results, late = dict(first), list[str]()
-        if list_file is not None:
-            again = _second_try(suite, base, surprises.unlisted, first)
-            results, late = with_second_try(first, again)
+        runs = []
+        for _ in range(options.runs):
+            try:
+                runs.append(chosen.run(base, timeout=options.timeout))
+            except HarnessError as error:
+                raise HarnessError(f"{error}\nthe server's last words:\n{server.tail()}") from None
+            server.check_alive()
+        results, wavering = majority(runs)
+        late = list[str]()
+        if list_file is not None and len(runs) == 1:
+            unlisted = Surprises.between(outcomes_of(tests, results), reasons).unlisted
+            again = _second_try(chosen, base, unlisted, results)
+            results, late = with_second_try(results, again)
         server.check_alive()
 
     outcomes = outcomes_of(tests, results)
-    surprises = Surprises.between(outcomes, reasons)
     if options.json is not None:
-        run = {"server": options.server, "store": options.store, "profile": options.profile}
-        document = as_json(run, tests, first, results, outcomes, late)
-        options.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    for line in lines_of(tests, results, outcomes, reasons, late):
+        document = report.as_json(chosen, cell, tests, runs, results, late, wavering)
+        options.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    for line in report.list_lines(tests, results, outcomes, reasons) if options.list else ():
+        print(line)
+    for line in (*report.score_lines(tests, outcomes), *report.remarks(late, wavering)):
         print(line)
     if list_file is None:
         return 0
-    return verdict(list_file, tests, surprises)
+    return verdict(list_file, tests, results, Surprises.between(outcomes, reasons))
 
 
-def verdict(list_file: Path, tests: Mapping[str, Test], surprises: Surprises) -> int:
-    """Say where the run and the list part; returns the exit code."""
-    print()
-    for test_id in surprises.unlisted:
-        print(f"NOT PASSED and not in {list_file.name}: {tests[test_id].kind} {test_id}")
-    for test_id in surprises.listed_but_passed:
-        print(f"PASSED though in {list_file.name}: {tests[test_id].kind} {test_id}")
-    if surprises:
-        return 1
-    print(f"as {list_file.name} says")
-    return 0
+def verdict(
+    list_file: Path, tests: Mapping[str, Test], results: Results, surprises: Surprises
+) -> int:
+    """Say where the run and the list part, last of all; returns the exit code."""
+    if not surprises:
+        print(f"as {list_file.name} says")
+        return 0
+    errors = report.departures(list_file.name, tests, results, surprises)
+    report.print_errors(report.at_most(report.MOST_ERRORS, errors))
+    return 1
 
 
-def _second_try(suite: Suite, base: str, unlisted: list[str], first: Results) -> Results:
+def _second_try(chosen: suite.Suite, base: str, unlisted: list[str], first: Results) -> Results:
     """Results of the unlisted tests that failed by themselves; none where they are too many."""
     ids = [test_id for test_id in unlisted if first.get(test_id, True) is not True]
     if not ids:
         return {}
     if len(ids) > SECOND_TRIES:
-        print(f"{len(ids)} unlisted tests did not pass: too many for a second try")
+        print(f"{len(ids)} unlisted tests did not pass: too many for a second try", flush=True)
         return {}
     print(f"second try, alone: {', '.join(ids)}", flush=True)
-    return suite.run_alone(base, ids, timeout=SECONDS_PER_TEST * len(ids))
+    return chosen.run_alone(base, ids, timeout=SECONDS_PER_TEST * len(ids))
 
 
 @contextlib.contextmanager
-def _served(suite: Suite, options: argparse.Namespace) -> Iterator[tuple[str, Listener]]:
+def _served(chosen: suite.Suite, cell: Cell) -> Iterator[tuple[str, Listener]]:
     """Origin, store and server; gives the server's URL and process."""
-    server = SERVERS[options.server]
+    server = SERVERS[cell.server]
     for module in server.modules:
         if importlib.util.find_spec(module) is None:
-            raise MissingComponentError(f"{options.server} needs the Python package {module}")
+            raise MissingComponentError(f"{cell.server} needs the Python package {module}")
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conformance-")))
         origin_port, store_port, port = free_ports(3)
 
-        command, environment = suite.origin(origin_port, scratch)
+        command, environment = chosen.origin(origin_port, scratch)
         stack.enter_context(
-            listening("origin", command, origin_port, scratch, cwd=suite.directory, env=environment)
+            listening(
+                "origin", command, origin_port, scratch, cwd=chosen.directory, env=environment
+            )
         )
         store = "memory://"
-        if options.store == "redis":
+        if cell.store == "redis":
             store = f"redis://127.0.0.1:{store_port}/0"
             command = [_redis_server(), "--bind", "127.0.0.1", "--port", str(store_port)]
             command += ["--save", "", "--appendonly", "no", "--dir", str(scratch)]
@@ -202,8 +241,8 @@ def _served(suite: Suite, options: argparse.Namespace) -> Iterator[tuple[str, Li
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ASGI_CACHE_")}
         environment["CONFORMANCE_ORIGIN"] = f"http://127.0.0.1:{origin_port}"
         environment["CONFORMANCE_STORE"] = store
-        environment["CONFORMANCE_PROFILE"] = options.profile
-        command = [sys.executable, *(part.format(port=port) for part in server.arguments)]
+        environment["CONFORMANCE_PROFILE"] = cell.profile
+        command = server.command(sys.executable, port)
         listener = stack.enter_context(
             listening("server", command, port, scratch, cwd=ROOT, env=environment)
         )

@@ -7,7 +7,7 @@ preparation failed; then its own result, by kind.
 """
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -63,6 +63,23 @@ class Test:
         )
 
 
+@dataclass(frozen=True)
+class Cell:
+    """What the suite is run against."""
+
+    server: str
+    store: str
+    profile: str
+
+    @property
+    def slug(self) -> str:
+        """For file names."""
+        return f"{self.profile}-{self.server}-{self.store}"
+
+    def __str__(self) -> str:
+        return f"{self.server}, {self.store}, profile {self.profile}"
+
+
 # Outcomes of a test's own result, by kind: passed, not passed.
 BY_KIND = {
     "required": (Outcome.PASS, Outcome.FAIL),
@@ -82,7 +99,7 @@ def outcome_of(test_id: str, tests: Mapping[str, Test], results: Results) -> Out
             return Outcome.DEPENDENCY_FAIL
     if isinstance(result, list) and result[0] == "Setup":
         return Outcome.RETRY if result[1] == "retry" else Outcome.SETUP_FAIL
-    if result is False:
+    if result is False or (isinstance(result, list) and result[0] == "AbortError"):
         return Outcome.HARNESS_FAIL
     passed, not_passed = BY_KIND[test.kind]
     return passed if result is True else not_passed
@@ -111,6 +128,25 @@ def with_second_try(first: Results, again: Results) -> tuple[dict[str, RawResult
     """The better result of each test, and the tests that passed on the second try only."""
     late = [test_id for test_id in again if again[test_id] is True and first[test_id] is not True]
     return {**first, **dict.fromkeys(late, True)}, late
+
+
+def majority(runs: Sequence[Results]) -> tuple[dict[str, RawResult], list[str]]:
+    """What counts of several runs, and the tests that passed in some of them only.
+
+    A test passes that passed in more than half of the runs; else its first other result stands.
+    """
+    results: dict[str, RawResult] = {}
+    wavering: list[str] = []
+    for test_id in dict.fromkeys(test_id for run in runs for test_id in run):
+        others = [run[test_id] for run in runs if test_id in run and run[test_id] is not True]
+        passes = sum(run.get(test_id) is True for run in runs)
+        if passes * 2 > len(runs):
+            results[test_id] = True
+        elif others:
+            results[test_id] = others[0]
+        if 0 < passes < len(runs):
+            wavering.append(test_id)
+    return results, wavering
 
 
 class WrongListError(ValueError):

@@ -18,6 +18,16 @@ from .proxy import ASGIApp, ReverseProxy
 PROFILES: Mapping[str, Mapping[str, Any] | None] = {
     "none": None,
     "default": {},
+    # All that RFC 9111 and RFC 9213 let a shared cache do, asked for: for an app whose clients may
+    # have a say, and which keys nothing on cookies. README documents it.
+    "rfc": {
+        "targeted_fields": ("ASGI-Cache-Control", "CDN-Cache-Control"),
+        "honor_request_directives": True,
+        "heuristic_fraction": 0.1,
+        "stale_if_error": 60,
+        "cookies": "ignore",
+        "authorization_must_revalidate": True,
+    },
 }
 
 # The suite sends a hundred requests at once, which may be over the deadlines of a request on a

@@ -1,27 +1,33 @@
 """The rules of the suite's site, and the comparison with the list of known non-passes."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .report import as_json, lines_of
-from .run import DEFAULT_LIST, verdict
+from .report import as_json, at_most, list_lines, remarks, score_lines
+from .run import verdict
 from .scoring import (
+    Cell,
     Outcome,
     RawResult,
     Surprises,
     Test,
     WrongListError,
+    majority,
     outcome_of,
     outcomes_of,
     reasons_in,
     score_of,
     with_second_try,
 )
+from .suite import Suite
 
-ASSERTION: RawResult = ["Assertion", "Response 2 does not come from cache"]
-SETUP: RawResult = ["Setup", "Response 1 status is 500, not 200"]
+LIST = Path("lists/not_passed.toml")
+ASSERTION: list[str] = ["Assertion", "Response 2 does not come from cache"]
+SETUP: list[str] = ["Setup", "Response 1 status is 500, not 200"]
 RETRIED: RawResult = ["Setup", "retry"]
+TIMED_OUT: RawResult = ["AbortError", "This operation was aborted"]
 FETCH: RawResult = ["FetchError", "socket hang up"]
 
 
@@ -38,6 +44,8 @@ def suite_of(*tests: Test) -> dict[str, Test]:
         ("required", SETUP, Outcome.SETUP_FAIL),
         ("required", RETRIED, Outcome.RETRY),
         ("required", False, Outcome.HARNESS_FAIL),
+        ("required", TIMED_OUT, Outcome.HARNESS_FAIL),
+        ("optimal", TIMED_OUT, Outcome.HARNESS_FAIL),
         ("required", None, Outcome.UNTESTED),
         ("optimal", True, Outcome.PASS),
         ("optimal", ASSERTION, Outcome.OPTIONAL_FAIL),
@@ -168,11 +176,12 @@ RESULTS: dict[str, RawResult] = {
 def test_surprises(capsys: pytest.CaptureFixture[str]) -> None:
     surprises = Surprises.between(outcomes_of(SURPRISING, RESULTS), ["known", "cured"])
     assert surprises == Surprises(["fail", "held-up"], ["cured"])
-    assert verdict(DEFAULT_LIST, SURPRISING, surprises) == 1
-    assert capsys.readouterr().out.split("\n")[1:-1] == [
-        "NOT PASSED and not in not_passed.toml: required fail",
-        "NOT PASSED and not in not_passed.toml: check held-up",
-        "PASSED though in not_passed.toml: optimal cured",
+    assert verdict(LIST, SURPRISING, RESULTS, surprises) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "error: required fail: not passed, not in not_passed.toml: "
+        "Response 2 does not come from cache",
+        "error: check held-up: not passed, not in not_passed.toml",
+        "error: optimal cured: passed, though in not_passed.toml",
     ]
 
 
@@ -180,42 +189,81 @@ def test_surprises(capsys: pytest.CaptureFixture[str]) -> None:
     ("surprises", "expected"),
     [(Surprises([], []), 0), (Surprises(["fail"], []), 1), (Surprises([], ["cured"]), 1)],
 )
-def test_verdict(surprises: Surprises, expected: int) -> None:
-    assert verdict(DEFAULT_LIST, SURPRISING, surprises) == expected
+def test_verdict(surprises: Surprises, expected: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verdict(LIST, SURPRISING, RESULTS, surprises) == expected
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("error: ") if expected else last == "as not_passed.toml says"
 
 
-def test_report_names_every_non_pass_and_every_late_pass() -> None:
+def test_a_flood_of_errors_is_cut() -> None:
+    assert at_most(2, ["a", "b"]) == ["a", "b"]
+    assert at_most(2, ["a", "b", "c", "d"]) == ["a", "b", "and 2 more like these"]
+
+
+def test_the_list_names_every_non_pass() -> None:
     outcomes = outcomes_of(SURPRISING, RESULTS)
-    reasons = {"known": "It cannot."}
-    assert list(lines_of(SURPRISING, RESULTS, outcomes, reasons, ["pass"])) == [
-        "",
+    assert list(list_lines(SURPRISING, RESULTS, outcomes, {"known": "It cannot."})) == [
         "required, not passed:",
         "  fail: fail: Response 2 does not come from cache",
         "      F",
         "  known: setup failed: Response 1 status is 500, not 200",
         "      K",
         "      listed: It cannot.",
-        "",
         "check, not passed:",
         "  held-up: dependency failed",
         "      H",
-        "",
-        "passed on the second try only:",
-        "  pass",
-        "",
-        "http-cache-tests 0.4.5",
+    ]
+
+
+def test_counts_and_remarks() -> None:
+    assert list(score_lines(SURPRISING, outcomes_of(SURPRISING, RESULTS))) == [
         "  required    1 of   3",
         "  optimal     1 of   1",
         "  check       0 of   1",
     ]
+    assert list(remarks([], [])) == []
+    assert list(remarks(["a", "b"], ["c"])) == [
+        "passed on the second try only: a, b",
+        "not the same in every run: c",
+    ]
 
 
-def test_json_keeps_the_first_try() -> None:
+def test_json_keeps_the_first_run() -> None:
     first = {**RESULTS, "pass": ASSERTION}
-    outcomes = outcomes_of(SURPRISING, RESULTS)
-    document = as_json({"store": "memory"}, SURPRISING, first, RESULTS, outcomes, ["pass"])
+    suite = Suite("npm", "suite 1.0", Path("suite"), ".", "node")
+    cell = Cell("uvicorn-h11", "memory", "default")
+    document = as_json(suite, cell, SURPRISING, [first], RESULTS, ["pass"], [])
     assert document["raw"] == first
     assert document["passed_on_second_try"] == ["pass"]
+    assert (document["suite"], document["edition"]) == ("suite 1.0", "npm")
+    assert (document["server"], document["store"]) == ("uvicorn-h11", "memory")
+    assert (document["profile"], document["runs"]) == ("default", 1)
     assert document["score"]["required"] == {"passed": 1, "total": 3}
-    assert document["tests"]["pass"] == {"kind": "required", "outcome": "pass", "message": None}
-    assert document["tests"]["fail"]["message"] == "Response 2 does not come from cache"
+    assert document["outcomes"] == {
+        "pass": ["pass", "cured"],
+        "fail": ["fail"],
+        "dependency failed": ["held-up"],
+        "setup failed": ["known"],
+    }
+    assert document["messages"] == {"fail": ASSERTION[1], "known": SETUP[1]}
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected", "wavering"),
+    [
+        ([True], True, False),
+        ([ASSERTION], ASSERTION, False),
+        ([True, True, ASSERTION], True, True),
+        ([True, FETCH, ASSERTION], FETCH, True),
+        ([True, ASSERTION], ASSERTION, True),
+        ([ASSERTION, FETCH], ASSERTION, False),
+        ([None, True, True], True, True),
+        ([None, None, True], None, True),
+        ([None, ASSERTION], ASSERTION, False),
+    ],
+)
+def test_majority(runs: list[RawResult | None], expected: RawResult | None, wavering: bool) -> None:
+    given: list[dict[str, RawResult]] = [{} if run is None else {"t": run} for run in runs]
+    results, unsteady = majority(given)
+    assert results == ({} if expected is None else {"t": expected})
+    assert unsteady == (["t"] if wavering else [])

@@ -15,9 +15,13 @@ TOKEN = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 
 DECISIONS = {
     Decision.FRESH: (Action.SERVE, b"hit"),
-    Decision.STALE: (Action.FETCH, b"fwd=stale"),
+    Decision.STALE_WHILE_REVALIDATE: (Action.SERVE_AND_REVALIDATE, b"hit"),
+    Decision.STALE_ON_ERROR: (Action.SERVE, b"fwd=stale"),
+    Decision.STALE: (Action.VALIDATE, b"fwd=stale"),
+    Decision.REQUEST: (Action.VALIDATE, b"fwd=request"),
     Decision.URI_MISS: (Action.FETCH, b"fwd=uri-miss"),
     Decision.VARY_MISS: (Action.FETCH, b"fwd=vary-miss"),
+    Decision.ONLY_IF_CACHED: (Action.REFUSE, None),
     Decision.BYPASS: (Action.PASS, b"fwd=bypass"),
     Decision.METHOD: (Action.PASS, None),
     Decision.OFF: (Action.PASS, None),

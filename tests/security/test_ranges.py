@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import email
 import time
+from email.message import Message
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -118,23 +120,88 @@ async def test_r02_ranges_and_whole_pages_together(place: Place, ruled: bool) ->
 
 
 @RULED
-@pytest.mark.parametrize(
-    "value",
-    [
-        *("bytes=0-9", "bytes=-5", "bytes=5-", "bytes=0-0,2-2", "bytes=9999-", "bytes=9-0"),
-        *("lines=1-2", "bytes", "", "bytes=a-b", "bytes=0-9\t"),
-    ],
-)
-async def test_r04_a_range_on_a_stored_page_gets_all_of_it(
-    place: Place, ruled: bool, value: str
-) -> None:
+@pytest.mark.parametrize("value", ["bytes=9-0", "lines=1-2", "bytes", "", "bytes=a-b", "bytes=0-"])
+async def test_r04_what_is_no_part_gets_all_of_it(place: Place, ruled: bool, value: str) -> None:
+    """``bytes=0-`` is a part, and all of it."""
     site = place.site(Pages([] if ruled else SHARED), **settings(ruled))
     await site.ask()
-    for extra in ((), [("if-range", '"one"')], [("if-range", '"two"')]):
+    for extra in ((), [("if-range", ETAG)], [("if-range", '"two"')]):
         exchange = await site.ask(headers=[("range", value), *extra])
-        assert (exchange.status, exchange.body) == (200, PAGE)
-        assert exchange.values("content-range") == []
+        whole = value == "bytes=0-" and extra != [("if-range", '"two"')]
+        assert (exchange.status, exchange.body) == (206 if whole else 200, PAGE)
         assert exchange.field("content-length") == str(len(PAGE))
+    assert site.calls == 1
+
+
+@RULED
+@pytest.mark.parametrize(
+    ("value", "first", "last"),
+    [
+        ("bytes=0-9", 0, 9),
+        ("bytes=-5", 1019, 1023),
+        ("bytes=1020-", 1020, 1023),
+        ("bytes=7-7", 7, 7),
+        ("bytes=1000-9999", 1000, 1023),
+        ("BYTES=0-9\t", 0, 9),
+        ("bytes=0-9,9999-", 0, 9),
+    ],
+)
+async def test_r05_a_part_of_a_stored_page_is_exact(
+    place: Place, ruled: bool, value: str, first: int, last: int
+) -> None:
+    site = place.site(Pages([] if ruled else SHARED), **settings(ruled))
+    whole = await site.ask()
+    for extra, part in (
+        ((), True),
+        ([("if-range", ETAG)], True),
+        ([("if-range", b"W/" + ETAG)], False),
+        ([("if-range", '"two"')], False),
+        ([("if-range", "Tue, 14 Nov 2023 20:00:00 GMT")], False),
+    ):
+        exchange = await site.ask(headers=[("range", value), *extra])
+        expected = (206, PAGE[first : last + 1]) if part else (200, PAGE)
+        assert (exchange.status, exchange.body) == expected
+        assert exchange.field("content-length") == str(len(exchange.body))
+        told = f"bytes {first}-{last}/{len(PAGE)}" if part else None
+        assert exchange.field("content-range") == told
+        assert exchange.field("etag") == whole.field("etag")
+        assert exchange.hit
+    assert site.calls == 1
+
+
+@RULED
+async def test_r04_beyond_the_end(place: Place, ruled: bool) -> None:
+    site = place.site(Pages([] if ruled else SHARED), **settings(ruled))
+    await site.ask()
+    exchange = await site.ask(headers=[("range", "bytes=1024-")])
+    assert (exchange.status, exchange.body) == (416, b"")
+    assert exchange.field("content-range") == "bytes */1024"
+    assert exchange.values("cache-control") == []
+    assert exchange.hit
+
+
+@RULED
+async def test_r04_several_parts(place: Place, ruled: bool) -> None:
+    site = place.site(Pages([] if ruled else SHARED), **settings(ruled))
+    await site.ask()
+    exchange = await site.ask(headers=[("range", "bytes=0-9,20-29")])
+    assert exchange.status == 206
+    kind = exchange.field("content-type") or ""
+    message = email.message_from_bytes(
+        b"content-type: " + kind.encode() + b"\r\n\r\n" + exchange.body
+    )
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    assert [part["content-range"] for part in parts if isinstance(part, Message)] == [
+        "bytes 0-9/1024",
+        "bytes 20-29/1024",
+    ]
+    for first in (0, 20):
+        assert PAGE[first : first + 10] in exchange.body
+    # Overlapping, or too many: all of it.
+    for value in ("bytes=0-9,5-12", "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 40, 2))):
+        exchange = await site.ask(headers=[("range", value)])
+        assert (exchange.status, exchange.body) == (200, PAGE)
     assert site.calls == 1
 
 
