@@ -46,7 +46,7 @@ class Replay:
                 self._pending = None
                 message = pending.result()
                 self._seen.append(message)
-                self._capture.see(message)
+                await self._capture.see(message)
                 if not refused.done():
                     return message
         return {"type": "http.disconnect"}

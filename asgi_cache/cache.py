@@ -71,6 +71,7 @@ class Cache:
         keeper = Keeper(self._notes, self._failures, self._life)
         self.settle = keeper.settle
         self.complete = keeper.complete
+        self.is_joinable = keeper.is_joinable
         self.keep = keeper.keep
         self.discard = keeper.discard
 
@@ -109,6 +110,17 @@ class Cache:
     def noted(self, screened: Screened) -> Refusal | None:
         """What :meth:`note` remembered."""
         return self._notes.refusals.get(screened.key, self.now())
+
+    def note_alone(self, screened: Screened) -> None:
+        """Remember for two minutes that there is no use in waiting for this key's fills."""
+        self._notes.alone.put(screened.key, True, self.now())
+
+    def goes_alone(self, screened: Screened) -> bool:
+        """What :meth:`note` or :meth:`note_alone` remembered."""
+        now = self.now()
+        return bool(
+            self._notes.alone.get(screened.key, now) or self._notes.refusals.get(screened.key, now)
+        )
 
     def draw(self) -> float:
         """A number from [0, 1) for ``ttl_jitter``."""

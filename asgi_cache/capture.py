@@ -1,7 +1,6 @@
 """The responder of one fill: stands in for ``send``, passes on what the app sends, keeps a copy.
 
-Chunks go to the client as they come. The copy is bounded, and dropped as soon as it is clear that
-it will not be stored. Where the fill is anonymous and hid something, nothing has reached the
+Chunks go to the client as they come. Where the fill is anonymous and hid something, nothing has reached the
 client before the response is known to be one that it may have; else :attr:`refused` is set and
 the driver runs the request a second time.
 """
@@ -12,18 +11,19 @@ import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.admission import Admission, completed, may_tag
-from asgi_cache.copying import BodyCopy
+from asgi_cache.admission import Admission, may_tag
+from asgi_cache.filling import Filling
 from asgi_cache.messages import BODY, START, read_response, with_lines
 from asgi_cache.model import ResponseHead
 from asgi_cache.policy.decision import Refusal
-from asgi_cache.policy.storing import ANSWERS, declared_length, is_malformed_length
+from asgi_cache.policy.storing import ANSWERS
 from asgi_cache.reply import Reply
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
     from asgi_cache.cache import Cache
+    from asgi_cache.collapsing import Flight
     from asgi_cache.model import StoredResponse
     from asgi_cache.policy.decision import Decision
     from asgi_cache.policy.folding import Folded
@@ -67,6 +67,7 @@ class Capture:
         selection: Selection,
         folded: Folded,
         decision: Decision | None,
+        flight: Flight | None,
         *,
         hidden: bool,
         conditional: bool = False,
@@ -81,10 +82,9 @@ class Capture:
         """The app was asked whether what is stored still holds."""
         self.hidden = hidden
         """Something that may tell one user from another is not shown to the app."""
+        self.filling = Filling(cache, store, screened, selection, flight)
         self._decision = decision
-        self._store = store
-        self._screened = screened
-        self._selection = selection
+        self._available = selection.available
         self._admission = Admission(cache, screened, selection, folded, hidden=hidden)
         self._reply = Reply(
             cache,
@@ -96,8 +96,6 @@ class Capture:
         self._start: Message = {}
         self._head = ResponseHead(0, ())
         self._stored: StoredResponse | None = None
-        self._kept: StoredResponse | None = None
-        self._copy = BodyCopy(cache)
         self.disconnected = False
         """The server has told the app that the client is gone, or has cancelled it."""
 
@@ -143,6 +141,7 @@ class Capture:
             self.refuse(outcome)
         else:
             self._stored, self._head = outcome, head or self._head
+            self.filling.announce(outcome)
         await self._reply.pass_early()
         if self._stored is not None and may_tag(self._stored, self._head, self.cache.settings):
             self._start = with_lines(message, ())  # the app may change its own meanwhile
@@ -167,11 +166,14 @@ class Capture:
                 await self._pass_start()
             if last:
                 self.phase = Phase.ENDED
-            await self._reply.send(message)
+            if self.filling.flight is None or self._stored is None:
+                await self._reply.send(message)
+            else:
+                # A client that is slow, or gone, must not hold up the others.
+                await self._reply.later(message)
             return
         cache, held = self.cache, self.phase is Phase.HELD
-        stored = self._kept = cache.complete(whole, self._screened, self._selection)
-        self._stored = stored
+        self._stored = self.filling.complete(whole)
         self.phase = Phase.ENDED if last else Phase.WHOLE
         try:
             if held:
@@ -180,47 +182,30 @@ class Capture:
         finally:
             # Also where the client has gone, or the app is cancelled because it has: the response
             # is whole. Servers say "disconnect" when a response ends, and some apps then stop.
-            await cache.shielded(self._keep(stored))
+            await cache.shielded(self._keep())
 
     async def _on_other(self, message: Message) -> None:
         """A message that ends any storing: pathsend, trailers, push, or one out of order."""
         self.refuse(Refusal.EXTENSION)
         if self.phase is Phase.HELD:
             await self._pass_start()
-        await self._take_back()
+        await self.filling.take_back()
         await self._reply.send(message)
-
-    async def _take_back(self) -> None:
-        """Remove what was stored: its app has not kept to what it had said."""
-        if self._kept is not None:
-            kept, self._kept = self._kept, None
-            await self.cache.discard(self._screened, kept, self._store)
-
-    # ------------------------------------------------------------------ the copy
 
     def _take(self, body: object, last: bool) -> StoredResponse | None:
         """Add a chunk to the copy, or drop the copy; the response where that made it complete."""
-        stored = self._stored
-        if stored is None:
+        if self._stored is None:
             return None
-        refusal = self._copy.add(body)
-        if refusal is not None:
-            self.drop(refusal)
+        held = self.phase is Phase.HELD
+        outcome = self.filling.take(self._stored, self._head, body, last=last, tagged=held)
+        if isinstance(outcome, Refusal):
+            self.drop(outcome)
             return None
-        if last and is_malformed_length(self._head, self._copy.size):
-            self.drop(Refusal.LENGTH)
-            return None
-        if not last and self._copy.size != declared_length(self._head):
-            return None
-        return completed(stored, self._copy.joined(), tagged=last and self.phase is Phase.HELD)
+        return outcome
 
-    async def _keep(self, stored: StoredResponse) -> None:
-        try:
-            refusal = await self.cache.keep(stored, self._screened, self._selection, self._store)
-        finally:
-            self._copy.release()
+    async def _keep(self) -> None:
+        refusal = await self.filling.keep()
         if refusal is not None:
-            self._kept = None
             self.refuse(refusal)
 
     async def stand_in(self, status: int | None) -> bool:
@@ -237,21 +222,31 @@ class Capture:
     @property
     def has_kept(self) -> bool:
         """Whether this fill's response is stored."""
-        return self._kept is not None
+        return self.filling.kept is not None
 
-    def see(self, message: Message) -> None:
-        """What ``receive`` gave the app: content, which is not part of the key, or the end."""
+    async def see(self, message: Message) -> None:
+        """What ``receive`` gives the app: content, which is not part of the key, or the end.
+
+        While others wait for this fill, the app need not know that its own client is gone.
+        """
         kind = message.get("type")
         if kind == "http.request" and message.get("body"):
             self.drop(Refusal.REQUEST_BODY)
         elif kind == "http.disconnect":
+            flight = self.filling.flight
+            if flight is not None and flight.waiting:
+                await flight.over()
             self.disconnected = True
+
+    def cancelled(self) -> None:
+        """The server has ended the run."""
+        self.disconnected = True
+        self._reply.abandon()
 
     def refuse(self, refusal: Refusal) -> None:
         """Say that nothing will be stored; the first reason counts.
 
-        Before start, where something was hidden, the run ends: this raises
-        :class:`AbandonedRun`.
+        Raises :class:`AbandonedRun` where the request runs a second time.
         """
         self.drop(refusal)
         if self.refused.done():
@@ -265,10 +260,9 @@ class Capture:
             self.refusal = refusal
             if not second:  # else the second run counts it
                 self.cache.metrics.refusals[refusal.index] += 1
-            if refusal.noted:
-                self.cache.note(self._screened, refusal)
+            self.filling.refuse(refusal)
         if self._stored is not None and self.phase not in (Phase.WHOLE, Phase.ENDED):
-            self._copy.release()
+            self.filling.release()
             self._stored = None
         if second:
             self.abandon()
@@ -285,12 +279,16 @@ class Capture:
         was said to be gone: some servers say so when that length is reached, and some apps then
         end without another word.
         """
+        await self._reply.drained()
         if self.phase in (Phase.ENDED, Phase.ANSWERED):
             return
         if self.phase is Phase.WHOLE and self.disconnected:
             return
+        flight = self.filling.flight
+        if flight is not None and (self.disconnected or self.phase is Phase.AWAITED):
+            flight.leave()  # nothing is known of the response but that it is not this one
         self.drop(Refusal.INCOMPLETE)
-        await self._take_back()
+        await self.filling.take_back()
 
     async def flush(self) -> None:
         """Send a start that is still held: the app returned without a body."""
@@ -301,4 +299,12 @@ class Capture:
     async def _pass_start(self) -> None:
         if self.phase in (Phase.AWAITED, Phase.HELD):
             self.phase = Phase.STARTED
-        await self._reply.pass_start(self._start, self._head, self._stored, self.refusal)
+        refusal, stored = self.refusal, self._stored
+        if not self._available:
+            refusal = refusal or Refusal.STORE_UNAVAILABLE
+        try:
+            await self._reply.pass_start(self._start, self._head, stored, refusal)
+        except OSError:
+            # The client is gone; those who wait are not.
+            if stored is None or not self.filling.has_followers:
+                raise

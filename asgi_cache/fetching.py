@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from asgi_cache.admission import Admission
 from asgi_cache.anonymous import Replay, run_twice
 from asgi_cache.capture import Capture, Phase
+from asgi_cache.collapsing import Flight, Outcome, Verdict
+from asgi_cache.following import Turns
 from asgi_cache.handle import Handle
 from asgi_cache.heads import freshen_by_head
 from asgi_cache.messages import anonymous_scope, replaced_lines, with_handle
 from asgi_cache.passing import overhearing, pass_on
 from asgi_cache.policy.decision import Decision, Refusal
+from asgi_cache.policy.emission import COLLAPSED, STOOD_IN, forwarded
 from asgi_cache.policy.folding import fold
 from asgi_cache.policy.reuse import may_answer
-from asgi_cache.policy.validation import conditional_fields
+from asgi_cache.policy.validation import conditional_fields, usable_on_error
+from asgi_cache.serving import serve
 from asgi_cache.settings.plan import CACHE_PRECONDITIONS
 from asgi_cache.validating import Validation
 
@@ -41,8 +45,10 @@ class Child(NamedTuple):
 
     scope: MutableMapping[str, Any]
     folded: Folded
+    anonymous: bool
+    """Neither credentials nor the client's own condition are shown."""
     hidden: bool
-    """Something that may tell one user from another is not shown."""
+    """Something that may tell one user from another was there, and is not shown."""
 
 
 class Fetcher:
@@ -51,6 +57,7 @@ class Fetcher:
     def __init__(self, app: ASGIApp, cache: Cache) -> None:
         self.app = app
         self.cache = cache
+        self._turns = Turns(cache)
         self.state: Mapping[str, Any] | None = None
         """What lifespan start-up left in its state; ``None``: none was seen."""
 
@@ -83,12 +90,28 @@ class Fetcher:
         if noted is not None:
             await self._pass(scope, receive, send, screened, Decision.BYPASS, noted)
             return False
-        if not selection.available or not await cache.settle(selection, store):
+        if selection.available:
+            await cache.settle(selection, store)
+        flight = None
+        if not cache.goes_alone(screened):
+            # A condition that the app gets to see makes the answer one client's.
+            shown = screened.shape.conditional and not condition and not child.anonymous
+            turn = await self._turns.take(screened, selection, child.folded, store, leads=not shown)
+            if isinstance(turn, Flight):
+                flight = turn
+            elif turn is not None:
+                if decision is None:
+                    return False  # somebody has asked the app meanwhile
+                if await self._followed(
+                    turn, scope, receive, send, screened, decision, before, hidden=child.hidden
+                ):
+                    return False
+        if not selection.available and flight is None:
             refusal = Refusal.STORE_UNAVAILABLE
             await self._pass(scope, receive, send, screened, decision, refusal)
             return False
         capture: Capture
-        fill = (cache, store, send, screened, selection, child.folded, decision)
+        fill = (cache, store, send, screened, selection, child.folded, decision, flight)
         if before is None:
             capture = Capture(*fill, hidden=child.hidden)
         else:
@@ -96,11 +119,50 @@ class Fetcher:
         try:
             await self._run(scope, child, receive, send, screened, capture)
         except asyncio.CancelledError:
-            capture.disconnected = True
+            capture.cancelled()
             raise
         finally:
             await capture.finish()
+            if flight is not None:
+                flight.release(None)
         return capture.has_kept
+
+    async def _followed(
+        self,
+        turn: Outcome,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        screened: Screened,
+        decision: Decision,
+        before: StoredResponse | None,
+        *,
+        hidden: bool,
+    ) -> bool:
+        """Answer a request that has waited; ``False``: it has to run by itself."""
+        cache = self.cache
+        if turn.verdict is Verdict.COMPLETE and turn.stored is not None:
+            cache.metrics.decisions[decision.index] += 1
+            cache.metrics.collapsed += 1
+            told = forwarded(decision, None, False) + COLLAPSED
+            await serve(cache, screened, turn.stored, told, send)
+            return True
+        if turn.verdict is Verdict.STOOD_IN and before is not None:
+            if not usable_on_error(before, cache.now()):
+                return False
+            cache.metrics.decisions[Decision.STALE_ON_ERROR.index] += 1
+            told = forwarded(decision, None, False) + COLLAPSED + STOOD_IN
+            await serve(cache, screened, before, told, send)
+            return True
+        if turn.verdict is Verdict.LATE:
+            refusal = Refusal.LEADER_LATE
+            await self._pass(scope, receive, send, screened, decision, refusal)
+            return True
+        if hidden and turn.refusal is not None and turn.refusal.noted:
+            refusal = turn.refusal
+            await self._pass(scope, receive, send, screened, Decision.BYPASS, refusal)
+            return True
+        return False
 
     async def _run(
         self,
@@ -145,10 +207,11 @@ class Fetcher:
         child["headers"] = [*replaced_lines(scope.get("headers", ()), replaced), *condition]
         child["query_string"] = folded.head.query
         hidden = folded.hidden
-        if screened.compiled is not None and screened.compiled.anonymous:
+        anonymous = screened.compiled is not None and screened.compiled.anonymous
+        if anonymous:
             child, identified = anonymous_scope(child, self.state)
             hidden = hidden or identified
-        return Child(child, folded, hidden)
+        return Child(child, folded, anonymous, hidden)
 
     async def _overheard(
         self,
@@ -191,7 +254,7 @@ def watched(receive: Receive, capture: Capture) -> Receive:
 
     async def watched_receive() -> Message:
         message = await receive()
-        capture.see(message)
+        await capture.see(message)
         return message
 
     return watched_receive

@@ -67,10 +67,17 @@ class Keeper:
             self._notes.completed[screened.key] = stored
         return stored
 
+    def is_joinable(self, stored: StoredResponse, screened: Screened) -> bool:
+        """Whether :meth:`complete` has found every stamp of *stored* known."""
+        return self._notes.completed.get(screened.key) is stored
+
     async def keep(
         self, stored: StoredResponse, screened: Screened, selection: Selection, store: Store
-    ) -> Refusal | None:
-        """Store what :meth:`complete` returned; the refusal where a purge or the store forbids."""
+    ) -> StoredResponse | Refusal:
+        """Store what :meth:`complete` returned, and return it as it is stored.
+
+        The refusal where a purge or the store forbids.
+        """
         try:
             names = self._carried_names(stored, selection, screened)
             if len(stored.stamps) < len(names):
@@ -90,7 +97,9 @@ class Keeper:
             self._notes.completed.pop(screened.key, None)
         self._failures.metrics.stores += 1
         self._notes.refusals.drop(screened.key)
-        return None
+        if stored.fresh_until > store.now():
+            self._notes.alone.drop(screened.key)
+        return stored
 
     async def _settle_groups(
         self, names: Sequence[bytes], screened: Screened, selection: Selection, store: Store

@@ -23,13 +23,15 @@ class Metrics:
 
     __slots__ = (
         *("decisions", "invalidations", "purges", "refusals"),
-        *("revalidations", "store_failures", "stores"),
+        *("collapsed", "revalidations", "store_failures", "stores"),
     )
 
     def __init__(self) -> None:
         self.decisions = [0] * len(Decision)
         self.refusals = [0] * len(Refusal)
         self.stores = 0
+        self.collapsed = 0
+        """Requests that were answered by another one's fill."""
         self.revalidations = 0
         """Requests of this cache's own, by which it revalidates in the background."""
         self.invalidations = 0
@@ -44,7 +46,14 @@ class Metrics:
         counts |= {f"refusal.{refusal.label}": self.refusals[refusal.index] for refusal in Refusal}
         counts |= {
             name: getattr(self, name)
-            for name in ("stores", "revalidations", "invalidations", "purges", "store_failures")
+            for name in (
+                "stores",
+                "collapsed",
+                "revalidations",
+                "invalidations",
+                "purges",
+                "store_failures",
+            )
         }
         return {name: count for name, count in counts.items() if count}
 

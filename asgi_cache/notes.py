@@ -58,11 +58,13 @@ class Notes(Generic[V]):
 class KeyNotes:
     """What one worker remembers about keys, for all its look-ups and fills."""
 
-    __slots__ = ("completed", "groups", "refusals", "required")
+    __slots__ = ("alone", "completed", "groups", "refusals", "required")
 
     def __init__(self, max_ttl: float) -> None:
         self.refusals: Notes[Refusal] = Notes()
         """Why the answers at a key are no one else's (design: decision 3)."""
+        self.alone: Notes[bool] = Notes()
+        """Keys whose last answer was of no use to those who waited for it (decision 10)."""
         self.groups: Notes[tuple[bytes, ...]] = Notes(seconds=max_ttl)
         """Stamps of groups that only responses at a key name: read with the next look-up."""
         self.required: dict[bytes, tuple[bytes, ...]] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgi_cache.capture import Capture, Phase
 from asgi_cache.policy.decision import Decision, Refusal
-from asgi_cache.policy.emission import forwarded
+from asgi_cache.policy.emission import STOOD_IN, forwarded
 from asgi_cache.policy.validation import (
     ERROR_STATUSES,
     GONE_STATUSES,
@@ -51,17 +51,17 @@ class Validation(Capture):
             self.refuse(outcome)
             stored = replace(before, lines=self._admission.shown(merged), emitted=0)
         else:
-            stored = self._kept = cache.complete(outcome, self._screened, self._selection)
+            stored = self.filling.complete(outcome)
         self.phase = Phase.ANSWERED
         decision = self._decision or Decision.STALE
-        told = forwarded(decision, self.refusal, self._kept is not None, status=304)
+        told = forwarded(decision, self.refusal, self.has_kept, status=304)
         unstored = cache.settings.plan.unstored_fields
         extra = [line for line in head.lines if line[0] in unstored]
         try:
             await self._reply.serve(stored, decision, told, extra)
         finally:
-            if self._kept is not None:
-                await cache.shielded(self._keep(stored))
+            if self.has_kept:
+                await cache.shielded(self._keep())
 
     async def stand_in(self, status: int | None) -> bool:
         """Answer a failure of the app from what is stored, where that may be (RFC 5861 §4).
@@ -73,7 +73,9 @@ class Validation(Capture):
             return False
         self.phase = Phase.ANSWERED
         told = forwarded(self._decision or Decision.STALE, None, False, status=status)
-        told += b"; detail=stale-if-error"
+        told += STOOD_IN
+        if self.filling.flight is not None:
+            self.filling.flight.stand_in()
         await self._reply.serve(before, Decision.STALE_ON_ERROR, told)
         return True
 
@@ -81,4 +83,4 @@ class Validation(Capture):
         """Take out what is stored once it is gone, or the like of it is not for everybody."""
         gone = head is not None and head.status in GONE_STATUSES
         if (gone or refusal.noted) and not self._admission.personal:
-            await self.cache.discard(self._screened, self._before, self._store)
+            await self.filling.discard(self._before)

@@ -45,8 +45,9 @@ LAYERS: Final = (
         *("keeping", "cache", "handle"),
     ),
     (
-        *("admission", "copying", "debugging", "serving", "passing", "reply", "capture"),
-        *("validating", "heads", "anonymous", "fetching", "revalidating"),
+        *("admission", "collapsing", "copying", "filling", "debugging", "serving", "passing"),
+        *("reply", "capture", "validating", "heads", "anonymous", "following", "fetching"),
+        "revalidating",
     ),
     ("middleware", "timing"),
     # The public names, and what stands on them.

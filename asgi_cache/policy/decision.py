@@ -152,6 +152,8 @@ class Refusal(Enum):
     """The store did not answer."""
     FILL_BYTES = ("fill-bytes", False)
     """The fills in flight are over ``fill_bytes`` together."""
+    LEADER_LATE = ("leader-late", False)
+    """Somebody else's fill of this key took longer than ``collapse_timeout``."""
     PURGED = ("purged", False)
     """A purge came between; what was read before it is not stored after it."""
 

@@ -7,13 +7,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from asgi_cache.model import Line
     from asgi_cache.policy.decision import Decision, Refusal
     from asgi_cache.policy.freshness import Caching, Lifetime
     from asgi_cache.settings import Rule
+
+COLLAPSED: Final = b"; collapsed"
+"""Another request's fill answered this one (RFC 9211 §2.6)."""
+STOOD_IN: Final = b"; detail=stale-if-error"
 
 
 def emitted_cache_control(

@@ -106,6 +106,13 @@ BytesAboveZero: TypeAlias = Annotated[
     ),
     _NUMBER,
 ]
+Count: TypeAlias = Annotated[
+    int,
+    BeforeValidator(
+        allowed.whole("a whole number from 0 to 1000000", lambda n: 0 <= n <= 1_000_000)
+    ),
+    _NUMBER,
+]
 Switch: TypeAlias = Annotated[
     bool, BeforeValidator(allowed.one_of(True, False)), FromText(sources.read_switch)
 ]

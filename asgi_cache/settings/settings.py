@@ -154,6 +154,10 @@ class Settings(BaseSettings):
     """Seconds that one operation of the store may take."""
     request_store_timeout: kinds.SecondsAboveZero = 0.15
     """Seconds that one request may spend on the store in total."""
+    collapse_timeout: kinds.Seconds = 5.0
+    """Seconds that a request waits for another one's fill of its key; 0: none waits."""
+    max_followers: kinds.Count = 1000
+    """How many wait for one fill; what is beyond calls the app at once."""
     etag: kinds.Switch = True
     """Whether a response without a validator gets a weak ``ETag``."""
     cache_status: kinds.Switch = True
