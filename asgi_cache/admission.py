@@ -15,7 +15,9 @@ from asgi_cache.policy.freshness import caching_of
 from asgi_cache.policy.storing import (
     Exchange,
     admit,
+    authorized,
     declared_length,
+    said_shared,
     status_refusal,
     stored_lines,
 )
@@ -75,8 +77,17 @@ class Admission:
             return status_refusal(head.status)
         return outcome
 
-    def judge_again(self, head: ResponseHead, before: StoredResponse) -> StoredResponse | Refusal:
-        """Whether *before*, with its freshened *head*, may stay stored (RFC 9111 §4.3.4)."""
+    def judge_again(
+        self, said: ResponseHead, head: ResponseHead, before: StoredResponse
+    ) -> StoredResponse | Refusal:
+        """Whether *before*, with its freshened *head*, may stay stored (RFC 9111 §4.3.4).
+
+        Where the app saw credentials, what it *said* now must be called shared by itself.
+        """
+        settings = self._cache.settings
+        caching = caching_of(said, settings)
+        if self.personal and not (said_shared(caching) and authorized(caching, settings)):
+            return Refusal.NOT_SHARED
         rule = self._rule(head)
         if isinstance(rule, Refusal):
             return rule

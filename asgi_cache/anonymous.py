@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.capture import Phase
+from asgi_cache.phases import Phase
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -51,6 +51,12 @@ class Replay:
                     return message
         return {"type": "http.disconnect"}
 
+    async def watched(self) -> Message:
+        """For a run that is the only one."""
+        message = await self._receive()
+        await self._capture.see(message)
+        return message
+
     async def second(self) -> Message:
         """For the second run: first what was seen, then what comes."""
         if self._seen:
@@ -72,10 +78,33 @@ class Replay:
         return self._pending
 
 
-async def run_twice(
+async def run_here(
     app: ASGIApp, scope: MutableMapping[str, Any], replay: Replay, capture: Capture
 ) -> bool:
-    """The first run; ``True`` where its answer went out, ``False`` where a second run is due.
+    """The first run where nothing was hidden: as without us, in the server's own task.
+
+    ``True`` where its answer went out, or something stale stood in; ``False`` where a second run
+    is due, as the app has answered a condition that the client did not send.
+    """
+    try:
+        # Whoever has nothing to replay gets the messages without a detour.
+        receive = replay.first if capture.conditional else replay.watched
+        await app(scope, receive, capture.send)
+    except Exception as error:
+        if capture.refused.done() or capture.was_cut:
+            return not capture.refused.done()
+        if not await stands_in(capture, error):
+            raise
+    if capture.refused.done():
+        return False
+    await capture.flush()
+    return True
+
+
+async def run_apart(
+    app: ASGIApp, scope: MutableMapping[str, Any], replay: Replay, capture: Capture
+) -> bool:
+    """The first run in a task of its own, which can be ended; else as :func:`run_here`.
 
     What the app raises after its response has begun leaves unchanged. Before, something stale may
     stand in; where something was hidden, it is what a request without credentials met, and the
@@ -98,16 +127,32 @@ async def run_twice(
         run.add_done_callback(drop_outcome)
     if capture.refused.done():
         return False
-    if capture.phase is Phase.AWAITED and not run.cancelled():
-        error = run.exception()
-        if isinstance(error, Exception) and await capture.stand_in(None):
-            capture.cache.log("the app", error)
-            return True
+    if capture.was_cut:
+        return True
+    error = None if run.cancelled() else run.exception()
+    if isinstance(error, Exception) and await stands_in(capture, error):
+        return True
     if capture.hidden and capture.phase in (Phase.AWAITED, Phase.HELD):
         capture.abandon()
         return False
     await run
     await capture.flush()
+    return True
+
+
+async def stands_in(capture: Capture, error: Exception) -> bool:
+    """Whether something stale has answered in the stead of an app that raised *error*.
+
+    Not where the client is gone: the app may just have stopped.
+    """
+    if capture.phase is not Phase.AWAITED or capture.disconnected:
+        return False
+    try:
+        if not await capture.stand_in(None):
+            return False
+    except OSError:  # nobody was there to have it
+        raise error from None
+    capture.cache.log("the app", error)
     return True
 
 

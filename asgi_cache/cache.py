@@ -70,6 +70,7 @@ class Cache:
         self.select = Selector(self._notes, self._failures).select
         keeper = Keeper(self._notes, self._failures, self._life)
         self.settle = keeper.settle
+        self.stamped = keeper.stamped
         self.complete = keeper.complete
         self.is_joinable = keeper.is_joinable
         self.keep = keeper.keep

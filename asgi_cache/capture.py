@@ -1,20 +1,20 @@
 """The responder of one fill: stands in for ``send``, passes on what the app sends, keeps a copy.
 
-Chunks go to the client as they come. Where the fill is anonymous and hid something, nothing has reached the
-client before the response is known to be one that it may have; else :attr:`refused` is set and
-the driver runs the request a second time.
+Chunks go to the client as they come. Where the fill is anonymous and hid something, nothing has
+reached the client before the response is known to be one that it may have; else :attr:`refused`
+is set and the driver runs the request a second time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache.admission import Admission, may_tag
 from asgi_cache.filling import Filling
 from asgi_cache.messages import BODY, START, read_response, with_lines
 from asgi_cache.model import ResponseHead
+from asgi_cache.phases import AbandonedRun, Phase
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.storing import ANSWERS
 from asgi_cache.reply import Reply
@@ -32,24 +32,6 @@ if TYPE_CHECKING:
     from asgi_cache.stores.base import Store
 
 INFORMATIONAL: Final = frozenset({"http.response.early_hint", "http.response.debug"})
-
-
-class Phase(Enum):
-    """How far the app's response has come."""
-
-    AWAITED = "awaited"
-    HELD = "held"
-    """Its start waits for the body, which decides the entity tag."""
-    STARTED = "started"
-    WHOLE = "whole"
-    """All that Content-Length promised has come; the final message has not."""
-    ENDED = "ended"
-    ANSWERED = "answered"
-    """The client has what was stored; nobody waits for what the app still sends."""
-
-
-class AbandonedRun(OSError):  # noqa: N818 - no error of anybody's
-    """What ``send`` raises in a run whose answer nobody will see: as after a disconnect."""
 
 
 class Capture:
@@ -84,6 +66,8 @@ class Capture:
         """Something that may tell one user from another is not shown to the app."""
         self.filling = Filling(cache, store, screened, selection, flight)
         self._decision = decision
+        self.is_background = decision is None
+        """No client waits: what is not to be stored is of no use."""
         self._available = selection.available
         self._admission = Admission(cache, screened, selection, folded, hidden=hidden)
         self._reply = Reply(
@@ -96,6 +80,8 @@ class Capture:
         self._start: Message = {}
         self._head = ResponseHead(0, ())
         self._stored: StoredResponse | None = None
+        self.was_cut = False
+        """The app was told that nobody waits for what it sends."""
         self.disconnected = False
         """The server has told the app that the client is gone, or has cancelled it."""
 
@@ -104,6 +90,9 @@ class Capture:
         if self.refused.done():
             raise AbandonedRun("the answer of this run is not used")
         if self.phase is Phase.ANSWERED:
+            if message.get("more_body", False):
+                self.was_cut = True
+                raise AbandonedRun("the client has its answer")
             return
         kind = message.get("type")
         if kind == START and self.phase is Phase.AWAITED:
@@ -203,8 +192,8 @@ class Capture:
             return None
         return outcome
 
-    async def _keep(self) -> None:
-        refusal = await self.filling.keep()
+    async def _keep(self, before: StoredResponse | None = None) -> None:
+        refusal = await self.filling.keep(before)
         if refusal is not None:
             self.refuse(refusal)
 
@@ -255,7 +244,7 @@ class Capture:
     def drop(self, refusal: Refusal) -> None:
         """As :meth:`refuse`, said from elsewhere than the run itself: raises nothing."""
         unseen = self.hidden or refusal is Refusal.NOT_VALIDATED
-        second = unseen and self.phase is Phase.AWAITED
+        second = (unseen and self.phase is Phase.AWAITED) or self.is_background
         if self.refusal is None:
             self.refusal = refusal
             if not second:  # else the second run counts it

@@ -10,14 +10,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asgi_cache.admission import Admission
-from asgi_cache.anonymous import Replay, run_twice
-from asgi_cache.capture import Capture, Phase
+from asgi_cache.anonymous import Replay, run_apart, run_here
+from asgi_cache.capture import Capture
 from asgi_cache.collapsing import Flight, Outcome, Verdict
 from asgi_cache.following import Turns
 from asgi_cache.handle import Handle
 from asgi_cache.heads import freshen_by_head
 from asgi_cache.messages import anonymous_scope, replaced_lines, with_handle
-from asgi_cache.passing import overhearing, pass_on
+from asgi_cache.passing import pass_on
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.policy.emission import COLLAPSED, STOOD_IN, forwarded
 from asgi_cache.policy.folding import fold
@@ -28,9 +28,9 @@ from asgi_cache.settings.plan import CACHE_PRECONDITIONS
 from asgi_cache.validating import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from asgi_cache.cache import Cache
     from asgi_cache.model import Line, ResponseHead, StoredResponse
@@ -80,13 +80,14 @@ class Fetcher:
         if before is not None and screened.personal and not may_answer(screened.shape, before):
             before = None
         if screened.obstacle is not None:
+            hear = None
             if screened.obstacle is Refusal.HEAD and before is not None:
-                send = await self._overheard(send, screened, selection, before, store)
-            await self._pass(scope, receive, send, screened, decision, screened.obstacle)
+                hear = await self._hearing(scope, screened, selection, before, store)
+            await self._pass(scope, receive, send, screened, decision, screened.obstacle, hear)
             return False
         condition = () if before is None else conditional_fields(before)
         child = self._child(scope, screened, condition)
-        noted = cache.noted(screened) if child.hidden and selection.stored is None else None
+        noted = cache.noted(screened) if child.hidden and before is None else None
         if noted is not None:
             await self._pass(scope, receive, send, screened, Decision.BYPASS, noted)
             return False
@@ -174,18 +175,13 @@ class Fetcher:
         capture: Capture,
     ) -> None:
         """The app's one run, or two: the second as the request came."""
-        if not (child.hidden or capture.conditional):
-            try:
-                await self.app(child.scope, watched(receive, capture), capture.send)
-            except Exception as error:
-                if capture.phase is not Phase.AWAITED or not await capture.stand_in(None):
-                    raise
-                self.cache.log("the app", error)
-            await capture.flush()
-            return
         replay = Replay(receive, capture)
         try:
-            if await run_twice(self.app, child.scope, replay, capture):
+            if child.hidden or capture.is_background:
+                done = await run_apart(self.app, child.scope, replay, capture)
+            else:
+                done = await run_here(self.app, child.scope, replay, capture)
+            if done or capture.is_background:
                 return
             refusal = capture.refusal or Refusal.FAILED
             await self._pass(scope, replay.second, send, screened, Decision.BYPASS, refusal)
@@ -213,25 +209,31 @@ class Fetcher:
             hidden = hidden or identified
         return Child(child, folded, anonymous, hidden)
 
-    async def _overheard(
+    async def _hearing(
         self,
-        send: Send,
+        scope: Scope,
         screened: Screened,
         selection: Selection,
         before: StoredResponse,
         store: Store,
-    ) -> Send:
-        """*send* of a HEAD, whose answer also says what has become of *before* (§4.3.5)."""
-        folded = fold(screened.request, screened.shape, screened.compiled)
-        if folded.hidden or screened.personal or not await self.cache.settle(selection, store):
-            return send  # its answer may be one user's
+    ) -> Callable[[ResponseHead], Awaitable[None]] | None:
+        """What a HEAD's answer says of *before* (§4.3.5); ``None``: nothing for others.
 
-        admission = Admission(self.cache, screened, selection, folded, hidden=False)
+        A HEAD goes as it came: only one that looks the same when folded is everybody's.
+        """
+        cache, child = self.cache, self._child(scope, screened, ())
+        if child.hidden or screened.personal or child.folded.replaced:
+            return None
+        if child.folded.head.query != screened.request.query:
+            return None
+        if not selection.available or not await cache.settle(selection, store):
+            return None
+        admission = Admission(cache, screened, selection, child.folded, hidden=False)
 
         async def hear(head: ResponseHead) -> None:
-            await freshen_by_head(self.cache, store, screened, selection, admission, before, head)
+            await freshen_by_head(cache, store, screened, selection, admission, before, head)
 
-        return overhearing(send, hear)
+        return hear
 
     async def _pass(
         self,
@@ -241,20 +243,9 @@ class Fetcher:
         screened: Screened,
         decision: Decision | None,
         refusal: Refusal,
+        hear: Callable[[ResponseHead], Awaitable[None]] | None = None,
     ) -> None:
         if decision is None:
             return  # what is not to be stored is of no use to nobody
-        await pass_on(
-            self.app, self.cache, scope, receive, send, screened.request, decision, refusal
-        )
-
-
-def watched(receive: Receive, capture: Capture) -> Receive:
-    """*receive*, for a fill that a GET's content would spoil: a body is not part of the key."""
-
-    async def watched_receive() -> Message:
-        message = await receive()
-        await capture.see(message)
-        return message
-
-    return watched_receive
+        request = screened.request
+        await pass_on(self.app, self.cache, scope, receive, send, request, decision, refusal, hear)

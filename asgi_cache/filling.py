@@ -70,6 +70,10 @@ class Filling:
             return None
         return completed(stored, copy.joined(), tagged=last and tagged)
 
+    def stamped(self, whole: StoredResponse) -> StoredResponse:
+        """*whole* with the stamps that this fill's look-up has read."""
+        return self._cache.stamped(whole, self._screened, self._selection)
+
     def complete(self, whole: StoredResponse) -> StoredResponse:
         """*whole* with its stamps, and to those who wait for it, unless a purge may forbid it."""
         cache, flight = self._cache, self.flight
@@ -82,13 +86,18 @@ class Filling:
             flight.complete(stored)
         return stored
 
-    async def keep(self) -> Refusal | None:
-        """Store what :meth:`complete` returned; the refusal where a purge or the store forbids."""
+    async def keep(self, before: StoredResponse | None = None) -> Refusal | None:
+        """Store what :meth:`complete` returned; the refusal where a purge or the store forbids.
+
+        *before*: what it was before a 304 freshened it.
+        """
         kept = self.kept
         try:
             if kept is None:
                 return None
-            outcome = await self._cache.keep(kept, self._screened, self._selection, self._store)
+            outcome = await self._cache.keep(
+                kept, self._screened, self._selection, self._store, before
+            )
         finally:
             self.release()
         if isinstance(outcome, Refusal):
@@ -106,7 +115,8 @@ class Filling:
 
     async def discard(self, stored: StoredResponse) -> None:
         """Remove *stored* at this fill's key."""
-        await self._cache.discard(self._screened, stored, self._store)
+        cache = self._cache
+        await cache.shielded(cache.discard(self._screened, stored, self._store))
 
     def refuse(self, refusal: Refusal) -> None:
         """Nothing will come of it: remember why, and let those go who wait."""

@@ -30,20 +30,26 @@ async def freshen_by_head(
     Only success, and the word that there is nothing any more, say something of what a GET would
     get.
     """
+    differs = freshened_by_head(before, head, cache.now()) is None
     if head.status not in GONE_STATUSES and (
-        head.status != before.status or not is_comparable(head)
+        head.status != before.status or not (differs or is_comparable(before, head))
     ):
         return
     merged = freshened_by_head(before, head, cache.now())
-    outcome = None if merged is None else admission.judge_again(merged, before)
+    outcome = None if merged is None else admission.judge_again(head, merged, before)
     if outcome is None or isinstance(outcome, Refusal):
         await cache.shielded(cache.discard(screened, before, store))
         return
     stored = cache.complete(outcome, screened, selection)
-    await cache.shielded(_keep(cache, store, screened, selection, stored))
+    await cache.shielded(_keep(cache, store, screened, selection, stored, before))
 
 
 async def _keep(
-    cache: Cache, store: Store, screened: Screened, selection: Selection, stored: StoredResponse
+    cache: Cache,
+    store: Store,
+    screened: Screened,
+    selection: Selection,
+    stored: StoredResponse,
+    before: StoredResponse,
 ) -> None:
-    await cache.keep(stored, screened, selection, store)
+    await cache.keep(stored, screened, selection, store, before)

@@ -39,6 +39,10 @@ class Keeper:
 
         ``False``: the store did not answer, so that nothing of this fill may be stored.
         """
+        if selection.unpacked is not None:
+            # Those that the look-up read: a purge since then must not be missed.
+            selection.stamps = dict(zip(selection.names, selection.unpacked, strict=False))
+            selection.epoch, selection.unpacked = selection.unpacked[-1], None
         missing = [name for name in selection.names if selection.stamps.get(name) is None]
         if selection.epoch is None:
             missing.append(EPOCH)
@@ -53,6 +57,13 @@ class Keeper:
         selection.stamps.update(zip(missing, settled, strict=True))
         selection.epoch = selection.stamps.pop(EPOCH, selection.epoch)
         return True
+
+    def stamped(
+        self, stored: StoredResponse, screened: Screened, selection: Selection
+    ) -> StoredResponse:
+        """*stored* with the stamps known by now."""
+        names = self._carried_names(stored, selection, screened)
+        return replace(stored, stamps=carry(names, selection.stamps))
 
     def complete(
         self, stored: StoredResponse, screened: Screened, selection: Selection
@@ -72,13 +83,21 @@ class Keeper:
         return self._notes.completed.get(screened.key) is stored
 
     async def keep(
-        self, stored: StoredResponse, screened: Screened, selection: Selection, store: Store
+        self,
+        stored: StoredResponse,
+        screened: Screened,
+        selection: Selection,
+        store: Store,
+        before: StoredResponse | None = None,
     ) -> StoredResponse | Refusal:
         """Store what :meth:`complete` returned, and return it as it is stored.
 
-        The refusal where a purge or the store forbids.
+        The refusal where a purge or the store forbids, or where it is *before*, freshened, and
+        something newer has been stored since (RFC 9111 §4.3.4).
         """
         try:
+            if before is not None and await self.is_overtaken(before, screened, store):
+                return Refusal.OVERTAKEN
             names = self._carried_names(stored, selection, screened)
             if len(stored.stamps) < len(names):
                 if not await self._settle_groups(names, screened, selection, store):
@@ -141,10 +160,24 @@ class Keeper:
         fields = NominatedFields(names, tuple(dict.fromkeys(groups))[:MAX_GROUPS], until)
         return {0: fields, slot: stored}
 
+    async def is_overtaken(self, before: StoredResponse, screened: Screened, store: Store) -> bool:
+        """Whether another response than *before* has been stored in its place since."""
+        slots = (0,) if not before.nominated else variant_slots(before.nominated, VARIANT_SLOTS)
+        found, _ = await store.read(screened.target, screened.key, slots, ())
+        return any(
+            isinstance(record, StoredResponse)
+            and record.nominated == before.nominated
+            and record.generated_at > before.generated_at
+            and record.body != before.body
+            for record in found
+        )
+
     async def discard(self, screened: Screened, stored: StoredResponse, store: Store) -> None:
-        """Take back what was stored in good faith: its app broke the protocol afterwards."""
+        """Remove *stored* from its place, unless something newer has taken that."""
         slots = (0,) if not stored.nominated else variant_slots(stored.nominated, VARIANT_SLOTS)
         try:
+            if await self.is_overtaken(stored, screened, store):
+                return
             for slot in slots:
                 await store.remove(screened.target, screened.key, slot)
         except Exception as error:

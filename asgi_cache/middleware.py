@@ -79,7 +79,8 @@ class CacheMiddleware:
                 decision, refusal = Decision.BYPASS, Refusal.CREDENTIALS
                 await self._pass(scope, receive, send, request, decision, refusal)
                 return
-            screened = screened._replace(personal=True)
+            shape = screened.shape._replace(personal=True)
+            screened = screened._replace(personal=True, shape=shape)
         cache = self.cache
         store = cache.local_store or cache.store_for_request()
         selection = await cache.select(screened, store)

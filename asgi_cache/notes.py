@@ -13,10 +13,11 @@ NOTE_SECONDS: Final = 120.0
 NOTES: Final = 1024
 """A key may be 8 KiB long, and groups as much again: some tens of MiB at the very worst."""
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Notes(Generic[V]):
+class Notes(Generic[K, V]):
     """Values by key, each for a while; the oldest goes when there is no room.
 
     Losing one costs an app call or a round trip, never a wrong answer.
@@ -27,10 +28,10 @@ class Notes(Generic[V]):
     def __init__(self, limit: int = NOTES, seconds: float = NOTE_SECONDS) -> None:
         self._limit = limit
         self._seconds = seconds
-        self.held: dict[bytes, tuple[float, V]] = {}
+        self.held: dict[K, tuple[float, V]] = {}
         """What is there, with its end: empty for most workers, and then not worth a call."""
 
-    def put(self, key: bytes, value: V, now: float) -> None:
+    def put(self, key: K, value: V, now: float) -> None:
         """Remember *value* from *now* (seconds) on."""
         self.held.pop(key, None)
         if len(self.held) >= self._limit:
@@ -39,7 +40,7 @@ class Notes(Generic[V]):
                 self.held.pop(next(iter(self.held)), None)
         self.held[key] = (now + self._seconds, value)
 
-    def get(self, key: bytes, now: float) -> V | None:
+    def get(self, key: K, now: float) -> V | None:
         """What is remembered of *key*; ``None``: nothing, or it is too old."""
         note = self.held.get(key)
         if note is None:
@@ -50,7 +51,7 @@ class Notes(Generic[V]):
         self.held.pop(key, None)
         return None
 
-    def drop(self, key: bytes) -> None:
+    def drop(self, key: K) -> None:
         """Forget *key*."""
         self.held.pop(key, None)
 
@@ -61,11 +62,11 @@ class KeyNotes:
     __slots__ = ("alone", "completed", "groups", "refusals", "required")
 
     def __init__(self, max_ttl: float) -> None:
-        self.refusals: Notes[Refusal] = Notes()
+        self.refusals: Notes[bytes, Refusal] = Notes()
         """Why the answers at a key are no one else's (design: decision 3)."""
-        self.alone: Notes[bool] = Notes()
+        self.alone: Notes[bytes, bool] = Notes()
         """Keys whose last answer was of no use to those who waited for it (decision 10)."""
-        self.groups: Notes[tuple[bytes, ...]] = Notes(seconds=max_ttl)
+        self.groups: Notes[bytes, tuple[bytes, ...]] = Notes(seconds=max_ttl)
         """Stamps of groups that only responses at a key name: read with the next look-up."""
         self.required: dict[bytes, tuple[bytes, ...]] = {}
         """Scopes of a key under a rule with groups; bounded, emptied when it is full."""

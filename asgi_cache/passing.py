@@ -30,8 +30,9 @@ async def pass_on(
     request: RequestHead,
     decision: Decision,
     refusal: Refusal | None,
+    hear: Callable[[ResponseHead], Awaitable[None]] | None = None,
 ) -> None:
-    """Call *app* with what came and pass on what it sends."""
+    """Call *app* with what came and pass on what it sends; *hear* gets the head of its response."""
     cache.metrics.decisions[decision.index] += 1
     if refusal is not None:
         cache.metrics.refusals[refusal.index] += 1
@@ -42,7 +43,9 @@ async def pass_on(
     line = None
     if cache.status_name is not None:
         line = forward_status(cache.status_name, decision, refusal, False)
-    await app(child, receive, send if line is None else telling(send, line))
+    if line is not None:
+        send = telling(send, line)
+    await app(child, receive, send if hear is None else overhearing(send, hear))
 
 
 async def _invalidate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from asgi_cache.messages import read_request
 from asgi_cache.notes import Notes
@@ -30,6 +30,8 @@ MOST_AT_ONCE: Final = 64
 """Background requests of one middleware; what is beyond waits for the next client."""
 RETRY_SECONDS: Final = 5.0
 """How long one that brought nothing new keeps the next one waiting."""
+MOST_SECONDS: Final = 60.0
+"""How long one may take; what is not there by then is a failure."""
 SHUTDOWN_SECONDS: Final = 1.0
 USER_AGENT: Final = b"asgi-cache"
 
@@ -42,13 +44,17 @@ KEPT_KEYS: Final = (
 that follows from it."""
 
 
+Place: TypeAlias = tuple[bytes, tuple[tuple[bytes, bytes | None], ...]]
+"""A key, and the nominated fields of one of the responses there."""
+
+
 class Revalidations:
-    """The background requests of one app: one at a time for a key, spaced where they fail."""
+    """The background requests of one app: one at a time for a response, spaced where they fail."""
 
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
-        self._tasks: dict[bytes, asyncio.Task[None]] = {}
-        self._failed: Notes[bool] = Notes(seconds=RETRY_SECONDS)
+        self._tasks: dict[Place, asyncio.Task[None]] = {}
+        self._failed: Notes[Place, bool] = Notes(seconds=RETRY_SECONDS)
 
     def start(
         self, scope: Scope, screened: Screened, selection: Selection, stored: StoredResponse
@@ -59,25 +65,37 @@ class Revalidations:
         be asked then.
         """
         now = self._fetcher.cache.now()
-        key = screened.key
-        if key in self._tasks or self._failed.get(key, now) or len(self._tasks) >= MOST_AT_ONCE:
+        place = (screened.key, stored.nominated)
+        if self._is_running(place) or self._failed.get(place, now):
             return True
         child = background_scope(scope, screened, stored, self._fetcher.state)
         own = screen(read_request(child), self._fetcher.cache.settings)
-        if not isinstance(own, Screened) or (own.target, own.key) != (screened.target, key):
+        if not isinstance(own, Screened) or (own.target, own.key) != (screened.target, place[0]):
             return False
         task = asyncio.get_running_loop().create_task(
-            self._run(child, own, selection), context=contextvars.Context()
+            self._run(child, own, selection, place), context=contextvars.Context()
         )
-        self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        self._tasks[place] = task
+        task.add_done_callback(lambda _: self._tasks.pop(place, None))
         return True
 
-    async def _run(self, scope: Scope, screened: Screened, selection: Selection) -> None:
+    def _is_running(self, place: Place) -> bool:
+        """Whether one is under way, or too many are; those of a loop that has ended are none."""
+        task = self._tasks.get(place)
+        if task is None and len(self._tasks) < MOST_AT_ONCE:
+            return False
+        for other, its in list(self._tasks.items()):
+            if its.get_loop().is_closed():
+                self._tasks.pop(other, None)
+        return place in self._tasks or len(self._tasks) >= MOST_AT_ONCE
+
+    async def _run(
+        self, scope: Scope, screened: Screened, selection: Selection, place: Place
+    ) -> None:
         fetcher = self._fetcher
         cache = fetcher.cache
         store: Store = cache.local_store or cache.store_for_request()
-        asked = False
+        refreshed = asked = False
 
         async def receive() -> Message:
             nonlocal asked
@@ -92,12 +110,15 @@ class Revalidations:
 
         cache.metrics.revalidations += 1
         try:
-            refreshed = await fetcher.fetch(scope, receive, send, screened, selection, None, store)
+            async with asyncio.timeout(MOST_SECONDS):
+                refreshed = await fetcher.fetch(
+                    scope, receive, send, screened, selection, None, store
+                )
         except Exception as error:
-            refreshed = False
             cache.log("a revalidation", error)
-        if not refreshed:
-            self._failed.put(screened.key, True, cache.now())
+        finally:
+            if not refreshed:
+                self._failed.put(place, True, cache.now())
 
     async def aclose(self) -> None:
         """End those of this event loop, within a second."""
@@ -127,9 +148,10 @@ def background_scope(
         b"user-agent": USER_AGENT,
     }
     fields.update((name, seen.get(name)) for name in screened.shape.key_fields)
-    if screened.compiled is not None and screened.compiled.cookies:
-        fields[COOKIE] = seen.get(COOKIE)
     fields.update(stored.nominated)
+    if screened.compiled is not None and screened.compiled.anonymous:
+        # What is left of it by folding is part of the key.
+        fields[COOKIE] = seen.get(COOKIE) if screened.compiled.cookies else None
     lines: list[Line] = [(name, value) for name, value in fields.items() if value is not None]
     child = {key: scope[key] for key in KEPT_KEYS if key in scope}
     child.update(method="GET", headers=lines, client=None, extensions={})

@@ -44,6 +44,7 @@ class Selection:
         "slots",
         "stamps",
         "stored",
+        "unpacked",
     )
 
     def __init__(
@@ -62,6 +63,10 @@ class Selection:
         self.stamps: dict[bytes, Stamp | None] = {}
         """Values that reached this worker before the app call."""
         self.epoch: Stamp | None = None
+        self.unpacked: Sequence[Stamp | None] | None = None
+        """The values of ``names`` and the epoch where ``stamps`` has not been made of them: a hit
+
+        has no use for it."""
         self.nominated: NominatedFields | None = None
         self.slots: tuple[int, int] | None = None
         self.candidates: Sequence[StoredResponse | None] = ()
@@ -166,6 +171,7 @@ class Selector:
             else:
                 selection = Selection(required, names, record)
                 if store.now() < record.fresh_until:
+                    selection.unpacked = values
                     return selection
         selection = Selection(required, names, None)
         selection.stamps = dict(zip(names, values, strict=False))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from asgi_cache.capture import Capture, Phase
+from asgi_cache.capture import Capture
+from asgi_cache.phases import Phase
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.policy.emission import STOOD_IN, forwarded
 from asgi_cache.policy.validation import (
@@ -16,7 +17,7 @@ from asgi_cache.policy.validation import (
 )
 
 if TYPE_CHECKING:
-    from asgi_cache.model import ResponseHead, StoredResponse
+    from asgi_cache.model import Line, ResponseHead, StoredResponse
 
 
 class Validation(Capture):
@@ -43,15 +44,20 @@ class Validation(Capture):
         cache, before = self.cache, self._before
         merged = freshened(before, head, cache.now())
         if merged is None:
+            await self.filling.discard(before)  # else it would be asked about for ever
             self.refuse(Refusal.NOT_VALIDATED)
             return
-        outcome = self.refusal or self._admission.judge_again(merged, before)
+        outcome = self.refusal or self._admission.judge_again(head, merged, before)
         if isinstance(outcome, Refusal):
             await self._on_refusal(outcome, head)
             self.refuse(outcome)
-            stored = replace(before, lines=self._admission.shown(merged), emitted=0)
+            stored = replace(
+                before, lines=self._admission.shown(merged), emitted=0, browser_ttl=None
+            )
         else:
-            stored = self.filling.complete(outcome)
+            stored = self.filling.stamped(outcome)
+            if stored.fresh_until > cache.now() or self._has_changed(stored):
+                stored = self.filling.complete(outcome)
         self.phase = Phase.ANSWERED
         decision = self._decision or Decision.STALE
         told = forwarded(decision, self.refusal, self.has_kept, status=304)
@@ -61,7 +67,7 @@ class Validation(Capture):
             await self._reply.serve(stored, decision, told, extra)
         finally:
             if self.has_kept:
-                await cache.shielded(self._keep())
+                await cache.shielded(self._keep(before))
 
     async def stand_in(self, status: int | None) -> bool:
         """Answer a failure of the app from what is stored, where that may be (RFC 5861 §4).
@@ -79,8 +85,23 @@ class Validation(Capture):
         await self._reply.serve(before, Decision.STALE_ON_ERROR, told)
         return True
 
+    def _has_changed(self, stored: StoredResponse) -> bool:
+        """Whether *stored*, which has to be validated each time, is worth writing again."""
+        before, settings = self._before, self.cache.settings
+        return (
+            stored.stamps != before.stamps
+            or _undated(stored) != _undated(before)
+            or before.discard_at - self.cache.now() < settings.keep / 2
+        )
+
     async def _on_refusal(self, refusal: Refusal, head: ResponseHead | None) -> None:
-        """Take out what is stored once it is gone, or the like of it is not for everybody."""
-        gone = head is not None and head.status in GONE_STATUSES
-        if (gone or refusal.noted) and not self._admission.personal:
+        """Take out what is stored once it is replaced, gone, or the like is not for everybody."""
+        if self.refusal is not None or head is None or self._admission.personal:
+            return
+        replaced = 200 <= head.status <= 299 or head.status in GONE_STATUSES
+        if replaced or refusal.noted:
             await self.filling.discard(self._before)
+
+
+def _undated(stored: StoredResponse) -> list[Line]:
+    return [line for line in stored.lines if line[0] != b"date"]

@@ -30,7 +30,7 @@ from starlette.routing import Route
 
 import asgi_cache
 from asgi_cache import anonymous
-from asgi_cache.capture import AbandonedRun
+from asgi_cache.phases import AbandonedRun
 from tests.driver import BODY, START, Connection, Exchange, Recorder, SpyStore, drive, http_scope
 
 if TYPE_CHECKING:

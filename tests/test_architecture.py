@@ -45,7 +45,16 @@ LAYERS: Final = (
         *("keeping", "cache", "handle"),
     ),
     (
-        *("admission", "collapsing", "copying", "filling", "debugging", "serving", "passing"),
+        *(
+            "admission",
+            "phases",
+            "collapsing",
+            "copying",
+            "filling",
+            "debugging",
+            "serving",
+            "passing",
+        ),
         *("reply", "capture", "validating", "heads", "anonymous", "following", "fetching"),
         "revalidating",
     ),

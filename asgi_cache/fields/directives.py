@@ -70,6 +70,10 @@ class Directives:
             return None
         return min(parse_seconds(unquoted(argument or b"") or b"") or 0 for argument in arguments)
 
+    def is_bare(self, name: str) -> bool:
+        """Whether *name* stands there without an argument."""
+        return None in self._arguments.get(name, ())
+
     def field_names(self, name: str) -> frozenset[bytes] | None:
         """The fields that *name* is qualified with, in lower case (RFC 9111 §5.2.2.4, §5.2.2.7).
 

@@ -154,6 +154,8 @@ class Refusal(Enum):
     """The fills in flight are over ``fill_bytes`` together."""
     LEADER_LATE = ("leader-late", False)
     """Somebody else's fill of this key took longer than ``collapse_timeout``."""
+    OVERTAKEN = ("overtaken", False)
+    """What was validated is no longer what is stored."""
     PURGED = ("purged", False)
     """A purge came between; what was read before it is not stored after it."""
 

@@ -164,6 +164,8 @@ def stale_windows(caching: Caching, rule: Rule | None, settings: Settings) -> tu
         revalidate = rule.stale_while_revalidate if revalidate is None else revalidate
         error = rule.stale_if_error if error is None else error
     return (
-        settings.stale_while_revalidate if revalidate is None else float(revalidate),
-        settings.stale_if_error if error is None else float(error),
+        min(
+            settings.max_ttl, settings.stale_while_revalidate if revalidate is None else revalidate
+        ),
+        min(settings.max_ttl, settings.stale_if_error if error is None else error),
     )

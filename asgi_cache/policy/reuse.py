@@ -160,14 +160,12 @@ def asked_by(request: RequestHead) -> Directives | None:
 
 def obstacle_of(request: RequestHead, shape: Shape) -> Refusal | None:
     """What keeps a request that may hit from a fill of its own; ``None``: nothing."""
-    if request.method == "HEAD":
-        return Refusal.HEAD
-    if shape.ranged:
-        return Refusal.RANGE
     control = request.fields.get(b"cache-control", b"")
     if b"no-store" in control.lower() and "no-store" in parse_directives((control,)):
         return Refusal.REQUEST_NO_STORE
-    return None
+    if request.method == "HEAD":
+        return Refusal.HEAD
+    return Refusal.RANGE if shape.ranged else None
 
 
 def decide(screened: Screened, stored: StoredResponse, now: float) -> Decision:
@@ -197,7 +195,8 @@ def decide_closer(screened: Screened, stored: StoredResponse, now: float) -> Dec
     if stored.may_be_stale:
         if asked is not None and accepts_stale(asked, -left):
             return Decision.FRESH
-        if now < stored.revalidate_until:
+        # Who names a greatest age wants nothing stale unless it says so (§5.2.1.1).
+        if now < stored.revalidate_until and (asked is None or "max-age" not in asked):
             return Decision.STALE_WHILE_REVALIDATE
     return Decision.STALE
 
@@ -218,7 +217,7 @@ def accepts(asked: Directives, age: float, left: float) -> bool:
 
 def accepts_stale(asked: Directives, seconds: float) -> bool:
     """Whether ``max-stale`` (§5.2.1.2) covers *seconds*; without an argument it covers any."""
-    if asked.field_names("max-stale") == frozenset():
+    if asked.is_bare("max-stale"):
         return True
     max_stale = asked.seconds("max-stale")
     return max_stale is not None and seconds <= max_stale

@@ -145,13 +145,17 @@ def freshened_by_head(
     return freshened(stored, head, now)
 
 
-def is_comparable(head: ResponseHead) -> bool:
-    """Whether a HEAD's answer has anything by which a stored body can be told from another.
+def is_comparable(stored: StoredResponse, head: ResponseHead) -> bool:
+    """Whether a HEAD's answer can show that the stored body is the present one: by a validator.
 
-    One that has nothing would match any (§4.3.5); it then says nothing here, so that no body is
-    called fresh again that nobody has compared.
+    One without would match (§4.3.5), and so would a page of the same length; it says nothing
+    here, so that no body is called fresh again that nobody has compared.
     """
-    return any(name in (b"content-length", b"etag", b"last-modified") for name, _ in head.lines)
+    return any(
+        (name == b"etag" and stored.etag is not None)
+        or (name == b"last-modified" and stored.last_modified is not None)
+        for name, _ in head.lines
+    )
 
 
 def readmit(
@@ -181,6 +185,7 @@ def usable_on_error(stored: StoredResponse, now: float) -> bool:
     """Whether *stored* may stand in for an app that fails (§4.2.4, RFC 5861 §4)."""
     return (
         stored.may_be_stale
+        and stored.fresh_until < stored.error_until
         and now < stored.error_until
         and stored.generated_at <= now + CLOCK_SLACK
     )
@@ -191,11 +196,16 @@ def _value(stored: StoredResponse, name: bytes) -> bytes:
 
 
 def _names_the_same(stored: StoredResponse, head: ResponseHead, now: float) -> bool:
-    """Whether every validator of *head* is the one of *stored* (weak comparison)."""
+    """Whether *head* is about the representation that *stored* is of (§4.3.4).
+
+    A strong tag decides alone; else every validator has to be the stored one (weak comparison).
+    """
     for value in head.values(b"etag"):
         tag = parse_entity_tag(value)
         if tag is None or stored.etag is None or tag[1] != stored.etag.opaque:
             return False
+        if not tag[0] and not stored.etag.weak:
+            return True
     return all(
         parse_date(value, now) == stored.last_modified for value in head.values(b"last-modified")
     )
