@@ -13,6 +13,7 @@ from asgi_cache.fields import parse_directives, parse_entity_tag, serialize_toke
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.policy.emission import (
     forward_status,
+    forwarded,
     generated_etag,
     growing_cache_control,
     with_length,
@@ -64,6 +65,15 @@ def emitted(settings: Settings, headers: Headers | None = None) -> tuple[list[st
         (under(ttl=60, groups=["g"]), ["no-cache"], None),
         (under(ttl=60, groups=["g"], browser_ttl=9), [], 9),
         (under(ttl=60, groups=["g"], browser_ttl=0), ["no-cache"], None),
+        # A cache behind us must know what the rule says the answers differ by.
+        (under(ttl=60, vary=["X-A", "X-B"]), ["max-age=60", "X-A, X-B"], None),
+        (
+            under(ttl=60, cookies=["lang"], languages=["de"], vary=["X-A"]),
+            ["max-age=60", "Cookie, Accept-Language, X-A"],
+            None,
+        ),
+        (under(ttl=60, browser_ttl=0, vary=["X-A"]), ["no-cache", "X-A"], None),
+        (under(ttl=60, browser_ttl=9, vary=["X-A"]), ["X-A"], 9),
     ],
 )
 def test_where_a_ttl_applied_and_the_app_was_silent(
@@ -190,6 +200,32 @@ def test_cache_status(
 ) -> None:
     expected = None if value is None else (b"cache-status", value)
     assert forward_status(b"c", decision, refusal, is_stored) == expected
+
+
+@pytest.mark.parametrize(
+    ("decision", "refusal", "is_stored", "status", "value"),
+    [
+        (Decision.STALE, None, True, 304, b"fwd=stale; fwd-status=304; stored"),
+        (Decision.REQUEST, None, False, 304, b"fwd=request; fwd-status=304"),
+        (
+            Decision.STALE,
+            Refusal.NO_STORE,
+            False,
+            304,
+            b"fwd=stale; fwd-status=304; detail=no-store",
+        ),
+        (Decision.STALE_ON_ERROR, None, False, 503, b"fwd=stale; fwd-status=503"),
+        # An app that raised has answered nothing.
+        (Decision.STALE_ON_ERROR, Refusal.FAILED, False, None, b"fwd=stale; detail=failed"),
+        (Decision.FRESH, None, False, None, b"hit"),
+    ],
+)
+def test_what_the_app_answered_where_the_client_gets_another_status(
+    decision: Decision, refusal: Refusal | None, is_stored: bool, status: int | None, value: bytes
+) -> None:
+    assert forwarded(decision, refusal, is_stored, status=status) == value
+    line = forward_status(b"c", decision, refusal, is_stored, status=status)
+    assert line == (b"cache-status", b"c; " + value)
 
 
 @pytest.mark.parametrize("name", ["asgi-cache", "Our Cache; really"])

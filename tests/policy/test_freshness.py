@@ -12,6 +12,7 @@ from asgi_cache.model import ResponseHead
 from asgi_cache.policy import freshness
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.freshness import (
+    HEURISTIC_STATUSES,
     Lifetime,
     caching_of,
     corrected_initial_age,
@@ -225,11 +226,32 @@ def test_what_was_said_at_all(headers: Headers, targeted: bool, silent: bool) ->
     assert (caching.targeted, caching.silent) == (targeted, silent)
 
 
+@pytest.mark.parametrize("status", sorted(HEURISTIC_STATUSES))
+@pytest.mark.parametrize("settings", [PLAIN, HEURISTIC])
+def test_no_cache_without_a_lifetime_is_for_validation(status: int, settings: Settings) -> None:
+    headers = {"Cache-Control": "no-cache", "Last-Modified": DAY_AGO}
+    assert lifetime(status, headers, None, settings) == Lifetime(0, False)
+    result = stored(respond_with(status, headers), settings)
+    assert result.fresh_until == result.generated_at
+    assert not result.may_be_stale
+
+
+@pytest.mark.parametrize("status", [201, 302, 303, 307, 400, 401, 500])
+def test_but_not_for_statuses_without_heuristics(status: int) -> None:
+    assert lifetime(status, {"Cache-Control": "no-cache"}) is None
+    # Qualified, it is about some fields only.
+    assert lifetime(200, {"Cache-Control": 'no-cache="x-a"'}) is None
+
+
 def test_no_cache_is_not_fresh_at_all() -> None:
-    # Nothing here validates, so that it is not stored.
-    response = respond_with(200, {"Cache-Control": "no-cache, max-age=60"})
-    assert outcome(response) is Refusal.NO_LIFETIME
-    assert outcome(response, under(ttl=60, override=True)) is Refusal.NO_LIFETIME
+    headers = {"Cache-Control": "no-cache, max-age=60"}
+    for settings in (PLAIN, under(ttl=60, override=True), Settings(stale_if_error=60)):
+        # Where nothing can validate it, it is of no use.
+        assert outcome(respond_with(200, headers), settings) is Refusal.NO_LIFETIME
+        result = stored(respond_with(200, {**headers, "ETag": '"a"'}), settings)
+        assert result.fresh_until == result.generated_at == NOW
+        assert result.error_until == result.revalidate_until == NOW
+        assert not result.may_be_stale
 
 
 # --- heuristics (§4.2.2) ----------------------------------------------------------------------

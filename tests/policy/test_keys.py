@@ -22,6 +22,7 @@ from asgi_cache.policy.keys import (
     key_of,
     nominated_values,
     path_stamp,
+    plain_values,
     target_of,
     target_stamp,
     variant_slots,
@@ -501,6 +502,27 @@ def test_nominated_values() -> None:
     )
     compiled = looked_up(head, under(languages=["fr", "de"])).compiled
     assert nominated_values(names, head, compiled)[1:] == ((b"accept-language", b"de"), *plain)
+
+
+@pytest.mark.parametrize(
+    ("nominated", "plain"),
+    [
+        ((), ()),
+        ([(b"x-a", None), (b"x-b", b"")], [(b"x-a", None), (b"x-b", b"")]),
+        ([(b"x-a", b" a ,\tb,, ")], [(b"x-a", b"a,b")]),
+        ([(b"x-a", b'a, "b, c" ,d')], [(b"x-a", b'a,"b, c",d')]),
+        ([(b"x-a", b"b,A")], [(b"x-a", b"b,A")]),
+        # These have a normal form of their own, which apps see.
+        ([(b"accept-encoding", b"gzip, br")], [(b"accept-encoding", b"gzip, br")]),
+        ([(b"accept-language", b"a , b")], [(b"accept-language", b"a , b")]),
+    ],
+)
+def test_plain_values(
+    nominated: list[tuple[bytes, bytes | None]], plain: list[tuple[bytes, bytes | None]]
+) -> None:
+    found = plain_values(tuple(nominated))
+    assert found == tuple(plain)
+    assert plain_values(found) == found
 
 
 NOMINATED = st.lists(st.tuples(OCTETS, st.one_of(st.none(), OCTETS)), max_size=8).map(tuple)

@@ -185,6 +185,24 @@ def test_the_key_function_gets_the_folded_request() -> None:
     assert looked_up(request("/x"), settings).key.endswith(b"\0c")
 
 
+@pytest.mark.parametrize(
+    ("settings", "cookie", "personal"),
+    [
+        # What the key holds of a cookie is no credential: but only anonymous fills key it.
+        (under(ttl=60, cookies=["lang"]), "lang=de", False),
+        (under(ttl=60, cookies=["lang"]), "lang=de; sid=1", True),
+        (under(cookies=["lang"]), "lang=de", True),
+        (under(ttl=60), "lang=de", True),
+        (Settings(cookies="ignore"), "lang=de", False),
+    ],
+)
+def test_which_cookies_make_a_request_personal(
+    settings: Settings, cookie: str, personal: bool
+) -> None:
+    for headers in ({"Cookie": cookie}, {"Cookie": cookie, "X-Host": "a"}):
+        assert looked_up(request(headers=headers), settings).personal is personal
+
+
 # --- after the look-up ------------------------------------------------------------------------
 
 MUST_REVALIDATE = Settings(authorization_must_revalidate=True)

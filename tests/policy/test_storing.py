@@ -180,6 +180,8 @@ STORED: list[tuple[int, Headers]] = [
     (200, with_fresh(("Vary", ",".join(f"x-{n}" for n in range(8))))),
     (200, with_fresh(("Cache-Groups", ", ".join(f'"{n}"' for n in range(128))))),
     (200, with_fresh(("Pragma", "no-cache"))),
+    # What nobody sends any more is a field like any other.
+    (200, with_fresh(("Set-Cookie2", "sid=1"))),
     # Explicit freshness is for any final status.
     (201, FRESH),
     (302, FRESH),
@@ -193,6 +195,74 @@ STORED: list[tuple[int, Headers]] = [
 @pytest.mark.parametrize(("status", "headers"), STORED)
 def test_what_is_stored(status: int, headers: Headers) -> None:
     assert stored(respond_with(status, headers)).status == status
+
+
+ETAG = ("ETag", '"a"')
+MODIFIED = ("Last-Modified", "Mon, 13 Nov 2023 22:13:20 GMT")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "fresh_for", "kept_for"),
+    [
+        # Stale at once, and yet of use: there is something to validate it by ...
+        (200, [ETAG, *control("max-age=0")], 0, 1000),
+        (200, [MODIFIED, *control("max-age=0")], 0, 1000),
+        (200, [ETAG, *control("no-cache")], 0, 1000),
+        (404, [ETAG, *control("no-cache")], 0, 1000),
+        (200, [ETAG, *control("no-cache, max-age=60")], 0, 1000),
+        (200, [ETAG, ("Expires", "0")], 0, 1000),
+        (200, [ETAG, ("Age", "70"), *control("max-age=60")], -10, 990),
+        # ... or it may be served stale.
+        (200, control("max-age=0, stale-while-revalidate=30"), 0, 30),
+        (200, control("max-age=0, stale-if-error=40"), 0, 40),
+        (200, [("Age", "70"), *control("max-age=60, stale-if-error=40")], -10, 30),
+        # Not so what is neither, for any length of time.
+        (200, control("max-age=0"), None, None),
+        (200, control("no-cache, stale-while-revalidate=30"), None, None),
+        (200, control("max-age=0, must-revalidate, stale-if-error=40"), None, None),
+        (200, [("Age", "100"), *control("max-age=60, stale-if-error=40")], None, None),
+        (200, [ETAG, ("Age", "1060"), *control("max-age=60")], None, None),
+        (200, [ETAG, ("Age", "1059"), *control("max-age=60")], -999, 1),
+    ],
+)
+def test_what_is_stale_at_once(
+    status: int, headers: Headers, fresh_for: float | None, kept_for: float | None
+) -> None:
+    result = outcome(respond_with(status, headers), Settings(keep=1000))
+    if fresh_for is None or kept_for is None:
+        assert result is Refusal.NO_LIFETIME
+    else:
+        assert isinstance(result, StoredResponse)
+        assert (result.fresh_until, result.discard_at) == (NOW + fresh_for, NOW + kept_for)
+
+
+def test_a_validator_is_of_no_use_without_time_to_use_it() -> None:
+    headers = [ETAG, *control("max-age=0")]
+    assert outcome(respond_with(200, headers), Settings(keep=0)) is Refusal.NO_LIFETIME
+
+
+def test_no_cache_does_not_make_a_status_storable() -> None:
+    for status, refusal in ((302, Refusal.REDIRECT), (401, Refusal.DENIED), (500, Refusal.STATUS)):
+        assert outcome(respond_with(status, [ETAG, *control("no-cache")])) is refusal
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "emitted"),
+    [
+        (PLAIN, FRESH, 0),
+        (under(ttl=60), FRESH, 0),
+        (under(ttl=60), {}, 1),
+        (under(ttl=60, browser_ttl=9), {}, 0),
+        (under(ttl=60, vary=["X-A"]), {"X-B": "1"}, 2),
+        (under(ttl=60, browser_ttl=9, vary=["X-A"]), {"X-B": "1"}, 1),
+    ],
+)
+def test_lines_of_ours_come_first_and_are_counted(
+    settings: Settings, headers: dict[str, str], emitted: int
+) -> None:
+    result = stored(respond_with(200, headers), settings)
+    assert result.emitted == emitted
+    assert result.lines[emitted:] == respond_with(200, headers).lines
 
 
 @pytest.mark.parametrize(
@@ -630,8 +700,14 @@ def test_whatever_the_app_sends_is_stored_well_or_refused(
     if isinstance(result, StoredResponse):
         assert FORBIDDEN_LINES.isdisjoint(name for name, _ in result.lines)
         assert set(result.lines) <= {*head.lines, *result.lines[-1:]}
-        assert NOW < result.fresh_until <= result.generated_at + PLAIN.max_ttl
-        assert result.generated_at <= NOW
+        assert result.generated_at <= NOW < result.discard_at
+        assert result.fresh_until <= result.generated_at + PLAIN.max_ttl
+        assert (
+            result.fresh_until > NOW
+            or result.etag
+            or result.last_modified
+            or (result.may_be_stale and max(result.revalidate_until, result.error_until) > NOW)
+        )
         assert max(result.fresh_until, result.revalidate_until) <= result.discard_at
         assert result.error_until <= result.discard_at
         assert len(result.nominated) <= MAX_NOMINATED
