@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from .apps import bodies
-from .client import Call, Response
+from .client import TIMEOUT_SECONDS, Call, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -79,9 +81,27 @@ class Site:
         assert response.status == 200
         return response, bodies.read(response.body)
 
-    def purge(self, url: str, path: str = "/purge") -> None:
-        """Let a handler purge *url*."""
-        assert self.ask("POST", path, url=url).status == 204
+    def purge(self, url: str, path: str = "/purge", *, soft: bool = False) -> None:
+        """Let a handler purge *url*; *soft*: it is stale at once."""
+        query: dict[str, object] = {"url": url, **({"soft": "1"} if soft else {})}
+        assert self.ask("POST", path, (), **query).status == 204
+
+    @contextlib.contextmanager
+    def storing(self) -> Iterator[None]:
+        """Go on when something more is in this worker's store: apps may end before it is."""
+        assert self.label == "plain"
+        before = self.stores()
+        yield
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while self.stores() == before:
+            assert time.monotonic() < deadline, "nothing was stored"
+
+    def filled(self, path: str, *fields: tuple[str, str], **query: object) -> tuple[Response, Told]:
+        """As :meth:`told`, of a response of the app's that is in the store now."""
+        with self.storing():
+            response, told = self.told(path, *fields, **query)
+        assert not response.is_hit
+        return response, told
 
     # ------------------------------------------------------------------ the control
 
@@ -94,6 +114,18 @@ class Site:
         """How many responses this worker's plain site has stored."""
         told: int = self._control("/stores", "")
         return told
+
+    def seen(self) -> list[Told]:
+        """What this test's calls of the pages of ``kit.REVISED`` saw, in this worker."""
+        return [bodies.from_json(told) for told in self._control("/seen", self.id)]
+
+    def revise(self) -> None:
+        """Let this test's pages be others from now on, in this worker."""
+        self._control("/revise", self.id)
+
+    def set_mode(self, mode: str) -> None:
+        """Let this test's pages do that from now on, in this worker (see ``kit.modes``)."""
+        self._control("/mode", self.id, mode=mode)
 
     def reached(self, gate: str = "") -> None:
         """Wait until the app stands at a gate of this test."""
@@ -112,8 +144,8 @@ class Site:
         told: dict[str, Any] = self._control("/ended", f"{self.id}{run}")
         return told
 
-    def _control(self, path: str, name: str) -> Any:
-        target = f"{path}?name={quote(name)}"
+    def _control(self, path: str, name: str, **query: str) -> Any:
+        target = f"{path}?{urlencode({'name': name, **query})}"
         with Call(self.ports[self.worker], "GET", target, "control") as call:
             response = call.whole()
         assert response.status == 200, f"{self.cell}: {target}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from tests.integration.apps import bodies
 
 if TYPE_CHECKING:
-    from tests.integration.apps.bodies import Told
     from tests.integration.site import Site
 
 
@@ -178,27 +176,16 @@ def test_app_knows_its_cache_only_where_it_has_one(site: Site) -> None:
         assert not here.get("/page").is_hit
 
 
-def stored(site: Site) -> Told:
-    """What a fill tells that has reached the store: frameworks may end before it has."""
-    before = site.stores()
-    answer, told = site.told("/page")
-    assert not answer.is_hit
-    deadline = time.monotonic() + 20
-    while site.stores() == before:
-        assert time.monotonic() < deadline
-    return told
-
-
 @pytest.mark.needs("two-workers")
 def test_two_workers_share_a_redis(site: Site) -> None:
     other = site.other_worker
-    made = stored(site)
+    _, made = site.filled("/page")
     answer, told = other.told("/page")
     assert answer.is_hit
     assert told == made
     assert told.worker == "one"
     other.purge(other.target("/page"))
-    told = stored(site)
+    _, told = site.filled("/page")
     assert told.serial > made.serial
     assert told.worker == "one"
     assert bodies.read(other.get("/page").body) == told

@@ -75,5 +75,7 @@ def test_nothing_short_is_stored_where_send_raises(
     query = {"cut": percent, "framing": framing, "size": BODY_BYTES}
     leave(site, path, ending, strict=True, **query)
     answer = whole(site, path, **query)
-    assert percent == 100 or not answer.is_hit
+    # After 99 % there is one more piece: where it is sent at all, it completes what was promised.
+    may_be_whole = percent == 100 or (percent == 99 and framing == "length")
+    assert may_be_whole or not answer.is_hit
     assert whole(site, path, **query).is_hit

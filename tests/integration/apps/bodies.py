@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,13 @@ def read(body: bytes, size: int | None = None) -> Told:
     assert size is None or len(body) == size
     line, digest, filler = body.split(b"\n", 2)
     assert digest == _digest(line, filler), "the body is cut or mixed"
-    told = json.loads(line)
-    told["fields"] = tuple((name, value) for name, value in told["fields"])
-    return Told(**told)
+    return from_json(json.loads(line))
+
+
+def from_json(told: dict[str, Any]) -> Told:
+    """What a call told, as JSON has it."""
+    fields = tuple((name, value) for name, value in told["fields"])
+    return Told(**{**told, "fields": fields})
 
 
 def _digest(line: bytes, filler: bytes) -> bytes:

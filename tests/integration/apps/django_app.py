@@ -50,6 +50,13 @@ def page(kind: str) -> Callable[[Any], Awaitable[Any]]:
     return view
 
 
+async def revised(request: Any) -> Any:
+    made = await kit.revised(request.scope)
+    return HttpResponse(
+        made.body, status=made.status, headers=made.headers, content_type=made.media_type
+    )
+
+
 async def login(request: Any) -> Any:
     await request.session.aset("user", request.GET["user"])
     return HttpResponse(status=204)
@@ -91,6 +98,7 @@ urlpatterns = [
         for kind in ("page", "untagged", "flavours", "personal", "me", "greeting")
     ),
     path("ruled/page", page("ruled")),
+    *(path(each[1:], revised) for each in kit.REVISED),
     path("login", login),
     path("stream", stream),
     path("ruled/stream", stream),

@@ -32,6 +32,13 @@ def page(kind: str) -> Callable[[Request], Awaitable[Response]]:
     return endpoint
 
 
+async def revised(request: Request) -> Response:
+    made = await kit.revised(request.scope)
+    return Response(made.body, made.status, made.headers, made.media_type)
+
+
+for path in kit.REVISED:
+    router.add_api_route(path, revised, methods=["GET", "HEAD"], name=path)
 for kind in ("page", "untagged", "flavours", "personal", "me", "greeting"):
     router.add_api_route(f"/{kind}", page(kind), name=kind)
 router.add_api_route("/page", page("page"), methods=["POST"], name="changed")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import kit
@@ -112,7 +112,8 @@ class Front:
             run.ended.set()
 
     async def _control(self, scope: Scope, send: Send) -> None:
-        name = kit.query_of(scope).get("name", "")
+        query = kit.query_of(scope)
+        name = query.get("name", "")
         told: Any = None
         async with asyncio.timeout(kit.GATE_SECONDS / 2):
             match scope["path"]:
@@ -122,6 +123,12 @@ class Front:
                     told = kit.calls[name]
                 case "/stores":
                     told = self._plain.stores
+                case "/seen":
+                    told = [asdict(each) for each in kit.seen[name]]
+                case "/revise":
+                    kit.versions[name] += 1
+                case "/mode":
+                    kit.modes[name] = query.get("mode", "")
                 case "/reached":
                     await kit.gates[name].reached.wait()
                 case "/open":

@@ -41,7 +41,21 @@ KINDS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Header fields by the route's name."""
 
-RULES: Final[Mapping[str, Any]] = {"/ruled/{what}": 60, "/greeting": 60}
+REVISED: Final[Mapping[str, Mapping[str, str]]] = {
+    "/ruled/windowed": {},
+    "/ruled/failing": {"etag": '"{version}"'},
+    "/revised": {"cache-control": SHARED, "etag": '"{version}"'},
+    "/windowed": {"cache-control": f"{SHARED}, stale-while-revalidate=600"},
+    "/failing": {"cache-control": f"{SHARED}, stale-if-error=600"},
+}
+"""Header fields of the pages that :func:`revised` answers, by the end of their paths."""
+
+RULES: Final[Mapping[str, Any]] = {
+    "/ruled/windowed": {"ttl": 60, "stale_while_revalidate": 600},
+    "/ruled/failing": {"ttl": 60, "stale_if_error": 600},
+    "/ruled/{what}": 60,
+    "/greeting": 60,
+}
 """Paths with a TTL of ours: what is stored for them is made anonymously."""
 
 
@@ -60,6 +74,7 @@ class Answer:
     body: bytes
     headers: dict[str, str]
     media_type: str = "text/plain"
+    status: int = 200
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,12 @@ class OnPurposeError(Exception):
 
 gates: defaultdict[str, Gate] = defaultdict(Gate)
 calls: Counter[str] = Counter()
+versions: Counter[str] = Counter()
+"""How often a test has changed its pages."""
+modes: defaultdict[str, str] = defaultdict(str)
+"""What a test's pages do now: ``gated``, ``raise``, ``503``, or nothing special."""
+seen: defaultdict[str, list[Told]] = defaultdict(list)
+"""What the calls of :func:`revised` saw: a 304 has no body that would tell it."""
 _serials = count(1)
 
 
@@ -112,6 +133,29 @@ def answer(scope: Mapping[str, Any], kind: str, user: str | None = None) -> Answ
     """What a route of that name answers."""
     told = describe(scope, user)
     headers = {name: value.format(serial=told.serial) for name, value in KINDS[kind].items()}
+    return Answer(written(told, PAGE_BYTES), headers)
+
+
+async def revised(scope: Mapping[str, Any]) -> Answer:
+    """A page that stays as it is until a test says otherwise, and answers conditions itself.
+
+    The mode ``gated`` lets it wait at the gate ``<id>``; ``raise`` and ``503`` let it fail.
+    """
+    name = query_of(scope)["id"]
+    told = describe(scope)
+    seen[name].append(told)
+    match modes[name]:
+        case "gated":
+            await pass_gate(name)
+        case "raise":
+            raise OnPurposeError("before the start")
+        case "503":
+            return Answer(b"", {"cache-control": "no-store"}, status=503)
+    ending = next(ending for ending in REVISED if scope["path"].endswith(ending))
+    version = versions[name]
+    headers = {field: value.format(version=version) for field, value in REVISED[ending].items()}
+    if headers.get("etag", "none") in "".join(told.values("if-none-match")):
+        return Answer(b"", headers, status=304)
     return Answer(written(told, PAGE_BYTES), headers)
 
 
@@ -173,5 +217,6 @@ def late_boom(scope: Mapping[str, Any]) -> Stream:
 
 
 async def purge(scope: Mapping[str, Any]) -> None:
-    """Purge the URL in the query, from inside a handler."""
-    await asgi_cache.from_scope(scope).purge(query_of(scope)["url"])
+    """Purge the URL in the query, from inside a handler; ``soft``: it is stale then."""
+    query = query_of(scope)
+    await asgi_cache.from_scope(scope).purge(query["url"], soft="soft" in query)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Litestar, Request, Response, WebSocket, asgi, get, post, websocket
+from litestar import Litestar, Request, Response, WebSocket, asgi, get, post, route, websocket
 from litestar.background_tasks import BackgroundTask
 from litestar.config.compression import CompressionConfig
 from litestar.config.cors import CORSConfig
@@ -40,6 +40,14 @@ async def changed(request: Request[Any, Any, Any]) -> Response[bytes]:
 @get("/ruled/page")
 async def ruled(request: Request[Any, Any, Any]) -> Response[bytes]:
     return answered(request, "ruled")
+
+
+@route(list(kit.REVISED), http_method=["GET", "HEAD"])
+async def revised(request: Request[Any, Any, Any]) -> Response[bytes]:
+    made = await kit.revised(request.scope)
+    return Response(
+        made.body, headers=made.headers, media_type=made.media_type, status_code=made.status
+    )
 
 
 @post("/login", status_code=204)
@@ -100,13 +108,13 @@ async def echo(socket: WebSocket[Any, Any, Any]) -> None:
 
 
 HANDLERS = [
-    *(page, changed, ruled, login, stream, events, file),
+    *(page, changed, ruled, revised, login, stream, events, file),
     *(boom, late_boom, background, purge, echo),
 ]
 
 
 # It sets a cookie with every response, which is then nobody else's: not for pages that are shared.
-SESSIONS = ServerSideSessionConfig(exclude=["^/page"])
+SESSIONS = ServerSideSessionConfig(exclude=["^/page", "^/windowed"])
 
 
 def create(*, gzip: bool = False, cors: bool = False, sessions: bool = False) -> Litestar:

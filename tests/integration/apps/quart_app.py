@@ -41,6 +41,15 @@ async def ruled() -> Response:
     return answered("ruled")
 
 
+async def revised() -> Response:
+    made = await kit.revised(request.scope)
+    return Response(made.body, made.status, made.headers, made.media_type)
+
+
+for path in kit.REVISED:
+    routes.add_url_rule(path, view_func=revised)
+
+
 @routes.get("/me")
 @routes.get("/greeting")
 async def greeting() -> Response:

@@ -41,6 +41,11 @@ def greeting(kind: str) -> Callable[[Request], Awaitable[Response]]:
     return endpoint
 
 
+async def revised(request: Request) -> Response:
+    made = await kit.revised(request.scope)
+    return Response(made.body, made.status, made.headers, made.media_type)
+
+
 async def login(request: Request) -> Response:
     request.session["user"] = request.query_params["user"]
     return Response(status_code=204)
@@ -92,6 +97,7 @@ async def echo(websocket: WebSocket) -> None:
 ROUTES = [
     Route("/page", page("page"), methods=["GET", "POST"]),
     *(Route(f"/{kind}", page(kind)) for kind in ("untagged", "flavours", "personal")),
+    *(Route(path, revised) for path in kit.REVISED),
     Route("/me", greeting("me")),
     Route("/greeting", greeting("greeting")),
     Route("/login", login, methods=["POST"]),
