@@ -121,6 +121,8 @@ DEFAULTS: dict[str, object] = {
     "near_bytes": 64 * MIB,
     "store_timeout": 0.1,
     "request_store_timeout": 0.15,
+    "collapse_timeout": 5.0,
+    "max_followers": 1000,
     "etag": True,
     "cache_status": True,
     "name": "asgi-cache",
@@ -325,8 +327,6 @@ def test_a_wrong_value_is_refused(name: str, value: object, shown: str, allowed:
         ("_env_file", "allowed are"),
         ("_env_prefix", "allowed are"),
         # Settings of later releases.
-        ("collapse_timeout", ""),
-        ("max_followers", ""),
         ("server_timing", ""),
         ("secret", ""),
         ("compress_bytes", ""),

@@ -200,12 +200,12 @@ def _names_the_same(stored: StoredResponse, head: ResponseHead, now: float) -> b
 
     A strong tag decides alone; else every validator has to be the stored one (weak comparison).
     """
+    decided = False
     for value in head.values(b"etag"):
         tag = parse_entity_tag(value)
         if tag is None or stored.etag is None or tag[1] != stored.etag.opaque:
             return False
-        if not tag[0] and not stored.etag.weak:
-            return True
-    return all(
+        decided = not (tag[0] or stored.etag.weak)
+    return decided or all(
         parse_date(value, now) == stored.last_modified for value in head.values(b"last-modified")
     )

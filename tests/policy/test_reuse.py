@@ -121,7 +121,11 @@ LOOKED_UP: list[tuple[RequestHead, Settings, Refusal | None]] = [
         PLAIN,
         Refusal.HEAD,
     ),
-    (request(method="HEAD", headers={"Cache-Control": "no-store"}), PLAIN, Refusal.HEAD),
+    (
+        request(method="HEAD", headers={"Cache-Control": "no-store"}),
+        PLAIN,
+        Refusal.REQUEST_NO_STORE,
+    ),
     (
         request(headers={"Cache-Control": "no-storage", "Range": "bytes=0-1"}),
         PLAIN,
