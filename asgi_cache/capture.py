@@ -222,9 +222,7 @@ class Capture:
         if kind == "http.request" and message.get("body"):
             self.drop(Refusal.REQUEST_BODY)
         elif kind == "http.disconnect":
-            flight = self.filling.flight
-            if flight is not None and flight.waiting:
-                await flight.over()
+            await self.filling.served()
             self.disconnected = True
 
     def cancelled(self) -> None:

@@ -46,6 +46,11 @@ class Filling:
         """Whether others wait."""
         return self.flight is not None and self.flight.waiting > 0
 
+    async def served(self) -> None:
+        """Wait until nobody waits for this any more."""
+        if self.flight is not None and self.flight.waiting:
+            await self.flight.over()
+
     def announce(self, stored: StoredResponse) -> None:
         """The response may be stored; its body is still to come."""
         if self.flight is not None:

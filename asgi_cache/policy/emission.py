@@ -83,26 +83,21 @@ def generated_etag(body: bytes) -> Line:
 
 
 def forward_status(
-    name: bytes,
-    decision: Decision,
-    refusal: Refusal | None,
-    stored: bool,
-    *,
-    status: int | None = None,
+    name: bytes, decision: Decision, refusal: Refusal | None, stored: bool
 ) -> Line | None:
-    """The Cache-Status of a request that went to the app (RFC 9211 §2.2); ``None``: none.
-
-    *status*: what the app answered, where the client gets another one (§2.3).
-    """
+    """The Cache-Status of a request that went to the app (RFC 9211 §2.2); ``None``: none."""
     if decision.cache_status is None:
         return None
-    return b"cache-status", b"%b; %b" % (name, forwarded(decision, refusal, stored, status=status))
+    return b"cache-status", b"%b; %b" % (name, forwarded(decision, refusal, stored))
 
 
 def forwarded(
     decision: Decision, refusal: Refusal | None, stored: bool, *, status: int | None = None
 ) -> bytes:
-    """The parameters of :func:`forward_status`."""
+    """The parameters of :func:`forward_status`.
+
+    *status*: what the app answered, where the client gets another one (RFC 9211 §2.3).
+    """
     value = decision.cache_status or b""
     if status is not None:
         value += b"; fwd-status=%d" % status

@@ -7,7 +7,6 @@ Imports nothing of ``asgi_cache``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.property.facts import Request, Terms, Version
@@ -21,16 +20,6 @@ PLAIN = {"max-age", "public", "stale-while-revalidate", "stale-if-error"}
 SELECTING = ("accept-language", "accept-encoding", "x-flavour", "origin", "x-forwarded-host")
 UNUSUAL = ("authorization", "cookie", "range", "if-match", "if-unmodified-since")
 UNUSUAL_ANSWER = ("set-cookie", "date", "age", "expires", "connection", "vary")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Which of the duties the cache under test has taken on yet."""
-
-    validates: bool
-    revalidates_behind: bool
-    serves_on_error: bool
-    slices: bool
 
 
 def simple(request: Request, terms: Terms) -> bool:
@@ -72,9 +61,7 @@ def clearly_stored(judge: Judge, request: Request) -> Version | None:
     return version if plain and alike and not spoiled else None
 
 
-def missed(
-    version: Version | None, request: Request, answer: Answer, terms: Terms, finished: Finished
-) -> str | None:
+def missed(version: Version | None, request: Request, answer: Answer, terms: Terms) -> str | None:
     """What *answer* should have been but was not; *version*: what :func:`clearly_stored` found."""
     if version is None:
         return None
@@ -84,16 +71,16 @@ def missed(
     same = not mine and (answer.status == 304 or combined(answer.lines, "x-serial") == serial)
     if overdue < 0:
         return None if same else "fresh, simple, and not served"
-    if _window(version, "stale-while-revalidate", terms) > overdue and finished.revalidates_behind:
+    if _window(version, "stale-while-revalidate", terms) > overdue:
         return None if same else "stale-while-revalidate, and not so served"
     if overdue > terms.keep or not mine:
         return None
     known = version.etag is not None or version.modified is not None
-    if finished.validates and known and not _validates(version, mine[0]):
+    if known and not _validates(version, mine[0]):
         return "stale, with a validator, and the app was not asked for it"
     if _window(version, "stale-if-error", terms) > overdue + mine[0].answered_at - request.at:
         served = combined(answer.lines, "x-serial") == serial or answer.status == 304
-        if mine[0].failed and finished.serves_on_error and not served:
+        if mine[0].failed and not served:
             return "stale-if-error, and the error was passed on"
     return None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.property.expect import Finished, clearly_stored, missed, unsliced
+from tests.property.expect import clearly_stored, missed, unsliced
 from tests.property.facts import Answer, Request, Terms
 from tests.property.hand import (
     BODY,
@@ -24,8 +24,6 @@ from tests.property.hand import (
 
 if TYPE_CHECKING:
     from tests.property.syntax import Pairs
-
-ALL = Finished(True, True, True, True)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +74,7 @@ def test_the_app_is_asked_as_the_client_asked() -> None:
 
 def due(terms: Terms, request: Request, answer: Answer, lines: Pairs = FULL) -> str | None:
     judge = history(terms, lines)
-    return missed(clearly_stored(judge, request), request, answer, terms, ALL)
+    return missed(clearly_stored(judge, request), request, answer, terms)
 
 
 def test_a_cache_that_never_serves_does_not_pass() -> None:

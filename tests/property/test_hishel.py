@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from unittest import mock
 
+import hishel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,8 +26,6 @@ from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.reuse import decide
 from asgi_cache.policy.storing import admit
 from tests.policy.builders import exchange_of, lines_of, looked_up, request
-
-hishel = pytest.importorskip("hishel")
 
 if TYPE_CHECKING:
     from collections.abc import Callable

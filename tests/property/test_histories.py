@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.property.facts import Request, Terms
 from tests.property.syntax import http_date
-from tests.property.world import EPOCH, HONORS, LAST, Behaviour, Step, World, run
+from tests.property.world import EPOCH, LAST, Behaviour, Step, World, run
 
 if TYPE_CHECKING:
     from tests.property.syntax import Pairs
@@ -138,7 +138,7 @@ SETTINGS = [
     Terms(cookies_ignored=True),
     Terms(default_ttl=10.0),
     Terms(max_ttl=8.0, authorization_must_revalidate=True),
-    *[Terms(honor_request_directives=True)] * (2 * HONORS),
+    *[Terms(honor_request_directives=True)] * 2,
 ]
 
 behaviours = st.builds(

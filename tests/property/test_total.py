@@ -7,10 +7,8 @@ responses are arbitrary: the names and values of fields too, NUL and line ends i
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,21 +16,26 @@ from asgi_cache import Rule, Settings
 from asgi_cache.model import CarriedStamp, EntityTag, RequestHead, ResponseHead, StoredResponse
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.policy.folding import Folded, fold
+from asgi_cache.policy.invalidation import is_unsafe, targets_to_invalidate
 from asgi_cache.policy.keys import Target, key_of, nominated_values, target_of, variant_slots
-from asgi_cache.policy.reuse import Screened, Screening, decide, screen
+from asgi_cache.policy.ranges import range_of
+from asgi_cache.policy.reuse import Screened, Screening, as_asked, decide, screen
 from asgi_cache.policy.storing import Exchange, admit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from asgi_cache.policy.validation import (
+    conditional_fields,
+    freshened,
+    freshened_by_head,
+    is_not_modified,
+    not_modified_lines,
+    readmit,
+    usable_on_error,
+)
 
 LONG = os.environ.get("PROPERTY_EXAMPLES")
 profile = settings(
     max_examples=int(LONG or "60"), derandomize=LONG is None, database=None, deadline=None
 )
 
-HONORING: dict[str, Any] = dict.fromkeys(
-    {"honor_request_directives"} & set(Settings.model_fields), True
-)
 SETTINGS = [
     Settings(),
     Settings(default_ttl=60, heuristic_fraction=0.1, cookies="ignore", authorities=["a.example"]),
@@ -41,7 +44,7 @@ SETTINGS = [
         stale_if_error=5,
         authorization_must_revalidate=True,
         key=lambda request: request.query,
-        **HONORING,
+        honor_request_directives=True,
     ),
     Settings(
         paths={
@@ -124,20 +127,6 @@ stored_responses = st.builds(
 choices = st.sampled_from(SETTINGS)
 
 
-def verb(module: str, name: str) -> Callable[..., Any]:
-    """A verb of the policy."""
-    found = getattr(import_module(f"asgi_cache.policy.{module}"), name)
-    assert callable(found)
-    return found  # type: ignore[no-any-return]
-
-
-def exists(module: str, name: str) -> bool:
-    try:
-        return hasattr(import_module(f"asgi_cache.policy.{module}"), name)
-    except ImportError:
-        return False
-
-
 @profile
 @given(requests, choices, stored_responses, moments)
 def test_before_and_after_the_look_up(
@@ -149,9 +138,7 @@ def test_before_and_after_the_look_up(
         return
     assert isinstance(screened, Screened)
     assert isinstance(decide(screened, stored, now), Decision)
-    if exists("reuse", "as_asked"):
-        decision = verb("reuse", "as_asked")(screened, Decision.STALE)
-        assert isinstance(decision, Decision)
+    assert isinstance(as_asked(screened, Decision.STALE), Decision)
 
 
 @profile
@@ -200,16 +187,16 @@ def test_storing(
 @profile
 @given(requests, heads, choices)
 def test_what_is_spoiled(request: RequestHead, head: ResponseHead, configured: Settings) -> None:
-    spoiled = verb("invalidation", "targets_to_invalidate")(request, head, configured)
+    spoiled = targets_to_invalidate(request, head, configured)
     assert all(isinstance(name, bytes) for name in spoiled)
-    assert isinstance(verb("invalidation", "is_unsafe")(request.method), bool)
+    assert isinstance(is_unsafe(request.method), bool)
 
 
 @profile
 @given(requests, stored_responses, moments)
 def test_conditions_of_clients(request: RequestHead, stored: StoredResponse, now: float) -> None:
-    assert isinstance(verb("validation", "is_not_modified")(request, stored, now), bool)
-    kept = verb("validation", "not_modified_lines")(stored.lines)
+    assert isinstance(is_not_modified(request, stored, now), bool)
+    kept = not_modified_lines(stored.lines)
     assert set(kept) <= set(stored.lines)
 
 
@@ -223,7 +210,6 @@ def admitted(request: RequestHead, head: ResponseHead, configured: Settings, now
     return fill, admit(fill, fresh, configured, None)
 
 
-@pytest.mark.skipif(not exists("validation", "conditional_fields"), reason="not written yet")
 @profile
 @given(requests, heads, heads, st.sampled_from(SETTINGS[:3]))
 def test_own_conditions_and_what_comes_back(
@@ -233,18 +219,17 @@ def test_own_conditions_and_what_comes_back(
     fill, stored = admitted(request, head, configured, now)
     if not isinstance(stored, StoredResponse):
         return
-    for name, _ in verb("validation", "conditional_fields")(stored):
+    for name, _ in conditional_fields(stored):
         assert name in (b"if-none-match", b"if-modified-since")
-    assert isinstance(verb("validation", "usable_on_error")(stored, now), bool)
-    for freshen in ("freshened", "freshened_by_head"):
-        fresh = verb("validation", freshen)(stored, answer, now)
+    assert isinstance(usable_on_error(stored, now), bool)
+    for freshen in (freshened, freshened_by_head):
+        fresh = freshen(stored, answer, now)
         assert isinstance(fresh, ResponseHead | None)
         if fresh is not None:
-            outcome = verb("validation", "readmit")(fill, fresh, configured, None, stored)
+            outcome = readmit(fill, fresh, configured, None, stored)
             assert isinstance(outcome, StoredResponse | Refusal)
 
 
-@pytest.mark.skipif(not exists("ranges", "range_of"), reason="not written yet")
 @profile
 @given(requests, stored_responses, octets, octets | st.none(), moments)
 def test_ranges(
@@ -254,5 +239,5 @@ def test_ranges(
     if condition is not None:
         fields[b"if-range"] = condition
     for asked in (request, request._replace(fields=fields)):
-        part = verb("ranges", "range_of")(asked, stored, stored.lines, now)
+        part = range_of(asked, stored, stored.lines, now)
         assert part is None or part.status in (206, 416)

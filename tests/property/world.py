@@ -9,10 +9,10 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from asgi_cache import CacheMiddleware, MemoryStore, Settings
+from asgi_cache import CacheMiddleware, MemoryStore
 from tests.conftest import Clock
 from tests.driver import BODY, START, Connection, http_scope
-from tests.property.expect import Finished, clearly_stored, missed, unsliced
+from tests.property.expect import clearly_stored, missed, unsliced
 from tests.property.facts import Answer, Call, Request, Terms
 from tests.property.model import Judge
 from tests.property.syntax import Pairs, http_date, instant, ranges, tags, weakly_equal
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 EPOCH = 1_700_000_000.0
-FINISHED = Finished(
-    validates=True,
-    revalidates_behind=True,
-    serves_on_error=True,
-    slices=True,
-)
-"""What there is to judge beyond what must never happen."""
-
-HONORS = "honor_request_directives" in Settings.model_fields
-
 LAST = "<last>"
 """In a condition: the validator that the client last saw."""
 
@@ -188,8 +178,8 @@ class World:
         else:
             answer.complete = False
         wrong = self.judge.judge(request, answer)
-        late = missed(due, request, answer, self.terms, FINISHED)
-        if FINISHED.slices and late is None:
+        late = missed(due, request, answer, self.terms)
+        if late is None:
             late = unsliced(clearly_stored(self.judge, bare(request)), request, answer)
         if late is not None:
             wrong.append(late)
@@ -228,7 +218,7 @@ async def settled() -> None:
 
 def options_of(terms: Terms) -> dict[str, Any]:
     """The settings that these terms stand for."""
-    options: dict[str, Any] = {
+    return {
         "stale_while_revalidate": terms.stale_while_revalidate,
         "stale_if_error": terms.stale_if_error,
         "heuristic_fraction": terms.heuristic_fraction,
@@ -237,10 +227,8 @@ def options_of(terms: Terms) -> dict[str, Any]:
         "keep": terms.keep,
         "cookies": "ignore" if terms.cookies_ignored else "explicit",
         "authorization_must_revalidate": terms.authorization_must_revalidate,
+        "honor_request_directives": terms.honor_request_directives,
     }
-    if HONORS:
-        options["honor_request_directives"] = terms.honor_request_directives
-    return options
 
 
 def texts(lines: Any) -> Pairs:
