@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.errors import ConfigurationError, StoreError, StoreUnavailable
 from asgi_cache.keeping import Keeper
+from asgi_cache.leasing import Leasing
 from asgi_cache.metrics import Failures, Metrics
 from asgi_cache.notes import KeyNotes
 from asgi_cache.policy.keys import EPOCH, NAMESPACE, Target, group_stamps, target_of
@@ -19,7 +20,7 @@ from asgi_cache.scopes import purged_names
 from asgi_cache.selection import Selector
 from asgi_cache.settings import Settings
 from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore
-from asgi_cache.stores.base import Store
+from asgi_cache.stores.base import Leased, Store
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -72,6 +73,14 @@ class Cache:
         self.settle = keeper.settle
         self.stamped = keeper.stamped
         self.complete = keeper.complete
+        inner = self.store.store if isinstance(self.store, GuardedStore) else self.store
+        life, timeout = settings.collapse_timeout, settings.store_timeout
+        self.leasing = (
+            Leasing(inner, self._failures, life, timeout)
+            if life and isinstance(inner, Leased)
+            else None
+        )
+        """How workers agree on one fill of a key; ``None``: there is one worker."""
         self.is_joinable = keeper.is_joinable
         self.keep = keeper.keep
         self.discard = keeper.discard

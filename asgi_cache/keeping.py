@@ -16,6 +16,7 @@ from asgi_cache.stores.base import VARIANT_SLOTS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from asgi_cache.leasing import Lease
     from asgi_cache.metrics import Failures
     from asgi_cache.model import Record
     from asgi_cache.notes import KeyNotes
@@ -89,11 +90,13 @@ class Keeper:
         selection: Selection,
         store: Store,
         before: StoredResponse | None = None,
+        lease: Lease | None = None,
     ) -> StoredResponse | Refusal:
         """Store what :meth:`complete` returned, and return it as it is stored.
 
         The refusal where a purge or the store forbids, or where it is *before*, freshened, and
-        something newer has been stored since (RFC 9111 §4.3.4).
+        something newer has been stored since (RFC 9111 §4.3.4); where *lease* has gone to another
+        worker, that one's is what counts.
         """
         try:
             if before is not None and await self.is_overtaken(before, screened, store):
@@ -103,12 +106,12 @@ class Keeper:
                 if not await self._settle_groups(names, screened, selection, store):
                     return Refusal.PURGED
                 stored = replace(stored, stamps=carry(names, selection.stamps))
-            await store.write(
-                screened.target,
-                screened.key,
-                self._placed(stored, selection),
-                [name for name, _, _ in stored.stamps],
-            )
+            records = self._placed(stored, selection)
+            stamps = [name for name, _, _ in stored.stamps]
+            if lease is None:
+                await store.write(screened.target, screened.key, records, stamps)
+            elif not await lease.write(screened.key, records, stamps):
+                return Refusal.OVERTAKEN
         except Exception as error:
             self._failures.see("write", error)
             return Refusal.STORE_UNAVAILABLE

@@ -37,12 +37,12 @@ LAYERS: Final = (
     ),
     (
         *("stores", "stores.base", "stores.codec", "stores.connections"),
-        *("stores.guarded", "stores.memory", "stores.redis"),
+        *("stores.guarded", "stores.leases", "stores.memory", "stores.redis"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
         *("messages", "metrics", "notes", "scopes", "selection"),
-        *("keeping", "cache", "handle"),
+        *("leasing", "keeping", "cache", "handle"),
     ),
     (
         *(
@@ -72,7 +72,7 @@ TYPE_ONLY: Final = (
 )
 """Imports upwards that are for annotations alone."""
 
-SHARED_BY_STORES: Final = ("stores.base", "stores.codec", "stores.connections")
+SHARED_BY_STORES: Final = (*("stores.base", "stores.codec", "stores.connections", "stores.leases"),)
 """What a store may import of its siblings."""
 
 REDIS: Final = ("stores.redis", "stores.connections")

@@ -76,15 +76,21 @@ class Connections:
         known = [name for name in ("host", "port", "path", "db") if name in options]
         return " ".join(f"{name}={options[name]}" for name in known)
 
-    async def exchange(self, operation: str, commands: Sequence[Command]) -> list[Any]:
+    async def exchange(
+        self,
+        operation: str,
+        commands: Sequence[Command],
+        then: Callable[[list[Any]], Sequence[Command]] | None = None,
+    ) -> list[Any]:
         """Send *commands* and give their replies; StoreUnavailable unless all were carried out.
 
+        *then*: what to send next on the same connection, by the replies; theirs are given then.
         A GETRANGE of something that is no string gives ``None``.
         """
         if not commands:
             return []
         try:
-            replies = await self._of_this_loop().exchange(commands)
+            replies = await self._of_this_loop().exchange(commands, then)
         except Exception as error:
             raise StoreUnavailable(self._text(operation, error)) from None
         for reply in replies:
@@ -107,6 +113,16 @@ class Connections:
     def make(self) -> Any:
         """A new connection, not connected yet."""
         return self._pool.make_connection()
+
+    async def send(self, connection: Any, command: Command) -> None:
+        """Send one command whose reply :meth:`push` gives."""
+        await connection.send_packed_command(_packed([command]), check_health=False)
+
+    async def push(self, connection: Any) -> Any:
+        """The next message on a connection that is subscribed."""
+        if str(connection.protocol) == "3":
+            return await connection.read_response(push_request=True)
+        return await connection.read_response()
 
     def observe(self, sent_at: float, time_reply: Any) -> None:
         """Learn the server's clock from its reply to a TIME sent at *sent_at* and just received."""
@@ -160,13 +176,19 @@ class _LoopConnections:
         self._ended = False
         self._ending: asyncio.Task[None] | None = None
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def exchange(
+        self,
+        commands: Sequence[Command],
+        then: Callable[[list[Any]], Sequence[Command]] | None,
+    ) -> list[Any]:
         """Send *commands* in one piece, and read the reply to each, ResponseErrors included."""
         async with self._turns:
             connection = self._idle.pop() if self._idle else self._connections.make()
             self._all.add(connection)
             try:
                 replies = await self._converse(connection, commands)
+                if then is not None:
+                    replies = await self._converse(connection, then(replies))
             except BaseException:  # cancelled, too: replies may come late
                 await self._drop(connection)
                 raise
@@ -252,15 +274,17 @@ async def _reply(connection: Any, command: Command) -> Any:
         case b"MGET":
             fits = type(reply) is list and len(reply) == len(command) - 1
             fits = fits and set(map(type, reply)) <= {bytes, NoneType}
-        case b"TIME" | b"EXEC":
+        case b"TIME":
             fits = type(reply) is list
+        case b"EXEC":  # nil: what was watched has changed
+            fits = reply is None or type(reply) is list
         case b"PTTL" | b"PEXPIRE" | b"UNLINK":
             fits = type(reply) is int or reply == b"QUEUED"
         case _:
             fits = True
     if not fits:
         raise StoreError(f"an impossible reply to {command[0].decode()}")
-    if command[0] == b"EXEC":
+    if command[0] == b"EXEC" and reply is not None:
         return next((each for each in reply if isinstance(each, ResponseError)), reply)
     return reply
 

@@ -28,6 +28,7 @@ from asgi_cache.errors import ConfigurationError, CorruptRecord, StoreUnavailabl
 from asgi_cache.model import NONCE_BYTES, Stamp
 from asgi_cache.stores.codec import decode, decode_stamp, encode, encode_stamp
 from asgi_cache.stores.connections import Connections
+from asgi_cache.stores.leases import RedisLeases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,13 @@ class RedisStore:
         self._prefix = namespace.encode() + b":"
         self._max_record_bytes = max_record_bytes
         self._digest = lru_cache(maxsize=256)(_digest)
+        self.leases = RedisLeases(
+            self._connections,
+            self._prefix,
+            lambda target, place: (
+                b"{%b}:%b%b" % (self._digest(target), place[:2], self._digest(place[2:]))
+            ),
+        )
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._prefix.decode()[:-1]} {self._connections!r}>"
@@ -111,6 +119,38 @@ class RedisStore:
 
         What has ended, or is too large, leaves its slot empty.
         """
+        commands, places, longest = self._write_commands(target, key, records, stamps)
+        replies = await self._connections.exchange("write", commands)
+        await self._renew(places, replies[len(records) :], longest)
+
+    async def write_leased(
+        self,
+        target: bytes,
+        key: bytes,
+        records: Mapping[int, Record],
+        stamps: Sequence[bytes],
+        place: bytes,
+        token: bytes,
+    ) -> bool:
+        """As :meth:`write`, and give back the lease; ``False``: it was lost, nothing is written."""
+        commands, places, longest = self._write_commands(target, key, records, stamps)
+        replies = await self.leases.write(target, place, token, commands)
+        if replies is None:
+            return False
+        await self._renew(places, replies[len(records) :], longest)
+        return True
+
+    def _write_commands(
+        self,
+        target: bytes,
+        key: bytes,
+        records: Mapping[int, Record],
+        stamps: Sequence[bytes],
+    ) -> tuple[list[Command], list[bytes], int]:
+        """What puts *records* into their slots, then asks how long *stamps* live; these, and the
+
+        longest life of a record in milliseconds.
+        """
         prefix, now = self._record_prefix(target, key), self.now()
         commands: list[Command] = []
         longest = 0
@@ -124,7 +164,10 @@ class RedisStore:
                 commands.append((b"UNLINK", place))
         places = [self._stamp_place(name) for name in stamps] if longest else []
         commands += [(b"PTTL", place) for place in places]
-        lives = (await self._connections.exchange("write", commands))[len(records) :]
+        return commands, places, longest
+
+    async def _renew(self, places: Sequence[bytes], lives: Sequence[int], longest: int) -> None:
+        """Make stamps outlive the records that carry them."""
         # Twice what is needed, so that a renewal, which near tiers see, is rare. Never by SET.
         renewals: list[Command] = [
             (b"PEXPIRE", place, b"%d" % (2 * longest))
@@ -179,6 +222,7 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close every connection that this store made; it makes new ones where it is used again."""
+        await self.leases.aclose()
         await self._connections.aclose()
 
     async def _settle(
