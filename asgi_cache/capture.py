@@ -150,6 +150,10 @@ class Capture:
     async def _on_body(self, message: Message) -> None:
         last = not message.get("more_body", False)
         whole = self._take(message.get("body", b""), last)
+        if isinstance(whole, Refusal):
+            await self._on_refusal(whole, self._head)
+            self.drop(whole)
+            whole = None
         if whole is None:
             if self.phase is Phase.HELD:
                 await self._pass_start()
@@ -181,16 +185,12 @@ class Capture:
         await self.filling.take_back()
         await self._reply.send(message)
 
-    def _take(self, body: object, last: bool) -> StoredResponse | None:
-        """Add a chunk to the copy, or drop the copy; the response where that made it complete."""
+    def _take(self, body: object, last: bool) -> StoredResponse | Refusal | None:
+        """Add a chunk to the copy: see :meth:`Filling.take`."""
         if self._stored is None:
             return None
         held = self.phase is Phase.HELD
-        outcome = self.filling.take(self._stored, self._head, body, last=last, tagged=held)
-        if isinstance(outcome, Refusal):
-            self.drop(outcome)
-            return None
-        return outcome
+        return self.filling.take(self._stored, self._head, body, last=last, tagged=held)
 
     async def _keep(self, before: StoredResponse | None = None) -> None:
         refusal = await self.filling.keep(before)

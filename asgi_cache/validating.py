@@ -55,19 +55,19 @@ class Validation(Capture):
                 before, lines=self._admission.shown(merged), emitted=0, browser_ttl=None
             )
         else:
+            # Stored before it is served: something newer may have been stored meanwhile, and
+            # those who wait must not wait for this client.
+            self.phase = Phase.ANSWERED
             stored = self.filling.stamped(outcome)
             if stored.fresh_until > cache.now() or self._has_changed(stored):
-                stored = self.filling.complete(outcome)
+                self.filling.kept = stored
+                await cache.shielded(self._keep(before))
         self.phase = Phase.ANSWERED
         decision = self._decision or Decision.STALE
         told = forwarded(decision, self.refusal, self.has_kept, status=304)
         unstored = cache.settings.plan.unstored_fields
         extra = [line for line in head.lines if line[0] in unstored]
-        try:
-            await self._reply.serve(stored, decision, told, extra)
-        finally:
-            if self.has_kept:
-                await cache.shielded(self._keep(before))
+        await self._reply.serve(stored, decision, told, extra)
 
     async def stand_in(self, status: int | None) -> bool:
         """Answer a failure of the app from what is stored, where that may be (RFC 5861 §4).
@@ -104,4 +104,5 @@ class Validation(Capture):
 
 
 def _undated(stored: StoredResponse) -> list[Line]:
-    return [line for line in stored.lines if line[0] != b"date"]
+    """The lines but Date, in an order that a 304 does not change."""
+    return sorted((line for line in stored.lines if line[0] != b"date"), key=lambda line: line[0])
