@@ -37,7 +37,7 @@ LAYERS: Final = (
     ),
     (
         *("stores", "stores.base", "stores.codec", "stores.connections"),
-        *("stores.guarded", "stores.leases", "stores.memory", "stores.redis"),
+        *("stores.guarded", "stores.leases", "stores.memory", "stores.pools", "stores.redis"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -72,10 +72,12 @@ TYPE_ONLY: Final = (
 )
 """Imports upwards that are for annotations alone."""
 
-SHARED_BY_STORES: Final = (*("stores.base", "stores.codec", "stores.connections", "stores.leases"),)
+SHARED_BY_STORES: Final = (
+    *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
+)
 """What a store may import of its siblings."""
 
-REDIS: Final = ("stores.redis", "stores.connections")
+REDIS: Final = ("stores.redis", "stores.connections", "stores.pools")
 """Where redis may be imported."""
 
 PURE: Final = (

@@ -19,14 +19,12 @@ import contextlib
 import os
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
 
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from asgi_cache.errors import ConfigurationError, StoreError, StoreUnavailable
+from asgi_cache.stores.pools import pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +50,7 @@ class Connections:
         # Any: redis-py's pools are not typed.
         self._pool: Any
         if isinstance(server, str):
-            self._pool = _pool(server, connect_timeout, limit)
+            self._pool = pool_of(server, connect_timeout, limit)
         elif isinstance(server, Redis):
             self._pool = server.connection_pool
         else:
@@ -287,30 +285,3 @@ async def _reply(connection: Any, command: Command) -> Any:
     if command[0] == b"EXEC" and reply is not None:
         return next((each for each in reply if isinstance(each, ResponseError)), reply)
     return reply
-
-
-def _pool(url: str, connect_timeout: float, limit: int) -> Any:
-    """A pool of redis-py for *url*; a ConfigurationError that does not repeat it (passwords)."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("redis", "rediss", "unix"):
-            raise ConfigurationError("store must begin with redis://, rediss:// or unix://")
-        database = "" if parts.scheme == "unix" else parts.path.strip("/")
-        if database and not database.isdecimal():
-            raise ConfigurationError(f"store names database {database!r}; it must be a number")
-        pool: Any = ConnectionPool.from_url(
-            url,
-            socket_connect_timeout=connect_timeout,
-            socket_timeout=None,  # whoever waits bounds an exchange as a whole
-            retry=Retry(NoBackoff(), 0),
-            max_connections=limit,
-            protocol=2,
-        )
-        pool.make_connection()
-    except ConfigurationError:
-        raise
-    except TypeError as error:  # an unknown option: names it
-        raise ConfigurationError(f"store has a wrong option: {error}") from None
-    except Exception:
-        raise ConfigurationError("store is no usable URL: host, port, options?") from None
-    return pool
