@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from asgi_cache.model import EntityTag, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.emission import generated_etag, with_length
-from asgi_cache.policy.freshness import caching_of
+from asgi_cache.policy.freshness import caching_of, corrected_initial_age
 from asgi_cache.policy.storing import (
     Exchange,
     admit,
@@ -26,7 +26,7 @@ from asgi_cache.settings import Rule
 
 if TYPE_CHECKING:
     from asgi_cache.cache import Cache
-    from asgi_cache.model import Line, ResponseHead
+    from asgi_cache.model import ResponseHead
     from asgi_cache.policy.folding import Folded
     from asgi_cache.policy.reuse import Screened
     from asgi_cache.selection import Selection
@@ -93,10 +93,18 @@ class Admission:
             return rule
         return readmit(self._exchange(), head, self._cache.settings, rule, before)
 
-    def shown(self, head: ResponseHead) -> tuple[Line, ...]:
-        """The lines of *head* that a client may have of a response that is not stored."""
-        settings = self._cache.settings
-        return stored_lines(head, caching_of(head, settings), settings)
+    def shown(self, head: ResponseHead, before: StoredResponse) -> StoredResponse:
+        """*before* with its freshened *head*, for one client: it is not to be stored any more."""
+        settings, now = self._cache.settings, self._cache.now()
+        generated_at = now - corrected_initial_age(head, self._request_time, now)
+        return replace(
+            before,
+            lines=stored_lines(head, caching_of(head, settings), settings),
+            emitted=0,
+            browser_ttl=None,
+            generated_at=generated_at,
+            fresh_until=generated_at,
+        )
 
     def _exchange(self) -> Exchange:
         """This fill, as seen when its response has come."""

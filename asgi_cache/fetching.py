@@ -82,7 +82,9 @@ class Fetcher:
         if screened.obstacle is not None:
             hear = None
             if screened.obstacle is Refusal.HEAD and before is not None:
-                hear = await self._hearing(scope, screened, selection, before, store)
+                child = self._child(scope, screened, ())
+                hear = await self._hearing(child, screened, selection, before, store)
+                scope = scope if hear is None else child.scope
             await self._pass(scope, receive, send, screened, decision, screened.obstacle, hear)
             return False
         condition = () if before is None else conditional_fields(before)
@@ -213,20 +215,18 @@ class Fetcher:
 
     async def _hearing(
         self,
-        scope: Scope,
+        child: Child,
         screened: Screened,
         selection: Selection,
         before: StoredResponse,
         store: Store,
     ) -> Callable[[ResponseHead], Awaitable[None]] | None:
-        """What a HEAD's answer says of *before* (§4.3.5); ``None``: nothing for others.
+        """What a HEAD's answer says of *before* (§4.3.5), if its app sees what a fill's would.
 
-        A HEAD goes as it came: only one that looks the same when folded is everybody's.
+        ``None``: it says nothing for others, because it is one user's.
         """
-        cache, child = self.cache, self._child(scope, screened, ())
-        if child.hidden or screened.personal or child.folded.replaced:
-            return None
-        if child.folded.head.query != screened.request.query:
+        cache = self.cache
+        if child.hidden or screened.personal:
             return None
         if not selection.available or not await cache.settle(selection, store):
             return None

@@ -30,12 +30,11 @@ async def freshen_by_head(
     Only success, and the word that there is nothing any more, say something of what a GET would
     get.
     """
-    differs = freshened_by_head(before, head, cache.now()) is None
-    if head.status not in GONE_STATUSES and (
-        head.status != before.status or not (differs or is_comparable(before, head))
-    ):
-        return
     merged = freshened_by_head(before, head, cache.now())
+    same_status = head.status == before.status == 200
+    speaks = same_status and (merged is None or is_comparable(before, head))
+    if not speaks and head.status not in GONE_STATUSES:
+        return
     outcome = None if merged is None else admission.judge_again(head, merged, before)
     if outcome is None or isinstance(outcome, Refusal):
         await cache.shielded(cache.discard(screened, before, store))

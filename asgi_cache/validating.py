@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from asgi_cache.capture import Capture
@@ -51,9 +50,7 @@ class Validation(Capture):
         if isinstance(outcome, Refusal):
             await self._on_refusal(outcome, head)
             self.refuse(outcome)
-            stored = replace(
-                before, lines=self._admission.shown(merged), emitted=0, browser_ttl=None
-            )
+            stored = self._admission.shown(merged, before)
         else:
             # Stored before it is served: something newer may have been stored meanwhile, and
             # those who wait must not wait for this client.

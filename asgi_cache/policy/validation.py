@@ -167,7 +167,8 @@ def readmit(
 ) -> StoredResponse | Refusal:
     """*before* with its freshened *head*, or why it is not to be stored any longer.
 
-    Directives are read anew; whom it may answer was decided when its body was made.
+    Directives are read anew; whom it may answer was decided when its body was made, and a 304 may
+    narrow that, but not widen it.
     """
     outcome = admit(exchange, head, settings, rule)
     if not isinstance(outcome, StoredResponse):
@@ -176,8 +177,8 @@ def readmit(
         outcome,
         lines=with_length(outcome.lines, outcome.status, len(before.body)),
         body=before.body,
-        explicitly_shared=before.explicitly_shared,
-        authorized_reuse=before.authorized_reuse,
+        explicitly_shared=before.explicitly_shared and outcome.explicitly_shared,
+        authorized_reuse=before.authorized_reuse and outcome.authorized_reuse,
     )
 
 
