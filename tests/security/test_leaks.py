@@ -109,7 +109,8 @@ async def test_l02_a_hundred_clients_have_a_hundred_cookies(
         assert isinstance(reply, Reply)
         return reply
 
-    site = place.site(Origin(late), paths=paths)
+    # Nobody waits for another: all of them are with the app at once.
+    site = place.site(Origin(late), paths=paths, collapse_timeout=0)
     exchanges = await asyncio.gather(*(site.ask(headers=headers) for _ in range(100)))
     cookies = [exchange.field("set-cookie") for exchange in exchanges]
     assert len(set(cookies)) == 100
@@ -428,7 +429,7 @@ async def test_l14_fifty_clients_of_a_private_page_have_fifty_pages(place: Place
         return Reply([("cache-control", "private")])
 
     for paths in ({}, EVERYWHERE):
-        site = place.site(Origin(answer), paths=paths)
+        site = place.site(Origin(answer), paths=paths, collapse_timeout=0)
         users = [f"u{number}" for number in range(50)]
         pages = await asyncio.gather(
             *(site.told(headers=[("cookie", f"user={user}")]) for user in users)
