@@ -14,7 +14,7 @@ How a request flows, in one direction::
 ``policy``
     What RFC 9111 and the design say, pure: no clock, no loop, no store. A file per section.
 ``stores``
-    Values in and out of memory or Redis; stamps for invalidation; deadlines.
+    Values in and out of memory or Redis; stamps for invalidation; deadlines, circuit breaker.
 ``cache``: ``selection``, ``keeping``, ``scopes``, ``notes``, ``metrics``, ``handle``
     Keys and a store together: select, keep, invalidate, purge.
 ``messages``, ``admission``, ``capture``, ``anonymous``
@@ -36,7 +36,9 @@ from asgi_cache.errors import (
     CacheError,
     ConfigurationError,
     CorruptRecord,
+    StoreAway,
     StoreError,
+    StoreRefused,
     StoreUnavailable,
 )
 from asgi_cache.handle import Handle, from_scope
@@ -66,7 +68,9 @@ __all__ = [
     "Rule",
     "Settings",
     "Store",
+    "StoreAway",
     "StoreError",
+    "StoreRefused",
     "StoreUnavailable",
     "TimingMiddleware",
     "__version__",

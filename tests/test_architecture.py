@@ -38,6 +38,8 @@ LAYERS: Final = (
     (
         *("stores", "stores.base", "stores.codec", "stores.connections"),
         *("stores.guarded", "stores.memory", "stores.redis"),
+        *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
+        "stores.probing",
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -74,6 +76,12 @@ TYPE_ONLY: Final = (
 
 SHARED_BY_STORES: Final = ("stores.base", "stores.codec", "stores.connections")
 """What a store may import of its siblings."""
+
+PARTS_OF_A_STORE: Final = {
+    "stores.guarded": ("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
+    **dict.fromkeys(("stores.breaker", "stores.journal", "stores.probing"), ("stores.locking",)),
+}
+"""What one store alone is made of."""
 
 REDIS: Final = ("stores.redis", "stores.connections")
 """Where redis may be imported."""
@@ -169,7 +177,8 @@ def is_allowed(module: str, one: Import) -> bool:
         return one.for_types and (module, one.module) in TYPE_ONLY
     if module.startswith("stores."):
         sibling = one.module.startswith("stores")
-        return one.module in SHARED_BY_STORES if sibling else not one.module.startswith("policy")
+        allowed = (*SHARED_BY_STORES, *PARTS_OF_A_STORE.get(module, ()))
+        return one.module in allowed if sibling else not one.module.startswith("policy")
     return module != "timing" or one.module == "errors"
 
 
@@ -331,6 +340,7 @@ def test_all_public_names_are_there() -> None:
         ("stores.memory", "from asgi_cache.policy.keys import EPOCH"),
         ("stores.memory", "from asgi_cache.stores.redis import RedisStore"),
         ("stores.memory", "from asgi_cache.stores import RedisStore"),
+        ("stores.redis", "from asgi_cache.stores.breaker import Breaker"),
         ("stores.memory", "from redis.asyncio import Redis"),
         ("cache", "import redis"),
         ("cache", "from asgi_cache.capture import Capture"),
