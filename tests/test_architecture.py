@@ -43,7 +43,7 @@ LAYERS: Final = (
     ),
     # Keys and a store together; ASGI's messages as values.
     (
-        *("messages", "metrics", "notes", "scopes", "selection"),
+        *("messages", "metrics", "health", "notes", "scopes", "selection"),
         *("keeping", "cache", "handle"),
     ),
     (
