@@ -24,7 +24,7 @@ class StoreUnavailable(StoreError):  # noqa: N818 - a state, as in HTTP's 503
 
 
 class StoreAway(StoreUnavailable):
-    """The store was not even asked: it has failed too often, and is waited for."""
+    """The store was not even asked: it has failed too often, or an invalidation waits for it."""
 
 
 class StoreRefused(StoreUnavailable):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asgi_cache.errors import StoreAway, StoreError, StoreRefused, StoreUnavailable
 from asgi_cache.stores.base import RESPONSE_SLOT, Probed
-from asgi_cache.stores.breaker import Breaker
+from asgi_cache.stores.breaker import LIMIT, Breaker
 from asgi_cache.stores.deadlines import NoAnswer, bounded
 from asgi_cache.stores.journal import Journal
 from asgi_cache.stores.probing import Probing
@@ -118,6 +118,8 @@ class GuardedStore(_Bounded):
         self.journal = Journal()
         self.breaker = Breaker(waits=lambda: len(self.journal) > 0)
         self._probing = Probing(self._mend)
+        self._suspected = False
+        """Deadlines passed while the event loop was blocked: the background has to find out."""
 
     def __repr__(self) -> str:
         return f"<GuardedStore {self.timeout:g} s around {self.store!r}>"
@@ -183,7 +185,7 @@ class GuardedStore(_Bounded):
             hidden = [journal.hides(name) for name in arguments[3]]
         elif journal and operation == "settle" and any(map(journal.hides, arguments[0])):
             # What is there is what is to be replaced: a fill must not begin with it.
-            raise StoreUnavailable("settle: an invalidation waits to be carried out")
+            raise StoreAway("settle: an invalidation waits to be carried out")
         try:
             answer = await bounded(seconds, operation, method, *arguments)
         except StoreError as error:
@@ -198,6 +200,10 @@ class GuardedStore(_Bounded):
             case NoAnswer():
                 # Nor does one say much that was given less than half of the usual time.
                 counts = not error.blocked and error.seconds >= self.timeout / 2
+                if error.blocked:
+                    # In a loop that is never on time this would be all that is ever seen.
+                    self._suspected = True
+                    self._probing.ensure()
             case StoreRefused():
                 counts = False
             case _:
@@ -208,15 +214,19 @@ class GuardedStore(_Bounded):
     async def _mend(self) -> bool:
         """Ask whether the store answers and carry out what waits; whether all is well again."""
         breaker = self.breaker
+        suspected, self._suspected = self._suspected, False
         try:
-            if breaker.is_open:
+            if breaker.is_open or suspected:
                 await self._ping()
+            suspected = False
             await self._replay()
         except StoreRefused as error:
             # It answers, but does not write: what waits stays hidden, and the rest may go on.
             breaker.failed(error, counts=False)
         except StoreError as error:
-            self._failed(error)
+            # A probe that had a second, and no answer, is worth as many failures as it takes.
+            for _ in range(LIMIT if suspected else 1):
+                self._failed(error)
             return False
         breaker.close()
         return not self.journal

@@ -17,6 +17,7 @@ from asgi_cache.errors import (
     StoreUnavailable,
 )
 from asgi_cache.stores import RESPONSE_SLOT, Budget, GuardedStore, MemoryStore, Probed, probing
+from asgi_cache.stores import guarded as guarded_module
 from asgi_cache.stores.breaker import LIMIT
 from asgi_cache.stores.journal import MOST_AT_ONCE
 from tests.stores.wire import until
@@ -69,6 +70,20 @@ class Faulty(MemoryStore):
 class Pinged(Faulty):
     async def ping(self) -> None:
         await self._see("ping")
+
+
+class Mute(Faulty):
+    """Answers nothing but that it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate.clear()
+        self.there = True
+
+    async def ping(self) -> None:
+        self.asked.append("ping")
+        if not self.there:
+            await self.gate.wait()
 
 
 @pytest.fixture(autouse=True)
@@ -225,8 +240,7 @@ async def test_nor_is_a_deadline_that_passed_while_the_loop_was_blocked(
 ) -> None:
     """At its end, from its beginning, and only in the middle of it."""
     begins, lasts = moments
-    store = Faulty()
-    store.gate.clear()
+    store = Mute()
     guarded = GuardedStore(store, timeout=0.04)
     for _ in range(2 * LIMIT):
         loop = asyncio.get_running_loop()
@@ -234,6 +248,30 @@ async def test_nor_is_a_deadline_that_passed_while_the_loop_was_blocked(
         with pytest.raises(StoreUnavailable, match="the event loop was blocked"):
             await look_up(guarded)
     assert not guarded.breaker.troubled
+
+
+async def test_a_loop_that_is_always_late_finds_out_in_the_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There a probe is given time enough to be fair."""
+    monkeypatch.setattr(guarded_module, "PROBE_SECONDS", 0.4)
+    store = Mute()
+    guarded = GuardedStore(store, timeout=0.04)
+
+    async def late() -> None:
+        asyncio.get_running_loop().call_later(0.0, time.sleep, 0.06)
+        with pytest.raises(StoreUnavailable, match="the event loop was blocked"):
+            await look_up(guarded)
+
+    await late()
+    await until(lambda: "ping" in store.asked)
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+    assert not guarded.breaker.troubled
+    store.there = False
+    await late()
+    await until(lambda: guarded.breaker.is_open)
+    store.gate.set()
+    await until(lambda: not guarded.breaker.is_open)
 
 
 async def test_nor_one_of_what_was_left_of_a_budget() -> None:
