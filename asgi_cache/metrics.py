@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Final
 
-from asgi_cache.errors import CacheError
+from asgi_cache.errors import CacheError, StoreAway
 from asgi_cache.policy.decision import Decision, Refusal
 
 LOG_INTERVAL: Final = 1.0
@@ -68,7 +68,9 @@ class Failures:
         self._logged_at: dict[str, float] = {}
 
     def see(self, operation: str, error: Exception) -> None:
-        """Count *error* as a failure of the store, and log it."""
+        """Count *error* as a failure of the store, and log it, unless the store was not asked."""
+        if isinstance(error, StoreAway):
+            return
         self.metrics.store_failures += 1
         self.log(f"store: {operation}", error)
 

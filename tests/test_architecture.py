@@ -38,10 +38,12 @@ LAYERS: Final = (
     (
         *("stores", "stores.base", "stores.codec", "stores.connections"),
         *("stores.guarded", "stores.leases", "stores.memory", "stores.pools", "stores.redis"),
+        *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
+        "stores.probing",
     ),
     # Keys and a store together; ASGI's messages as values.
     (
-        *("messages", "metrics", "notes", "scopes", "selection"),
+        *("messages", "metrics", "health", "notes", "scopes", "selection"),
         *("leasing", "keeping", "cache", "handle"),
     ),
     (
@@ -76,6 +78,12 @@ SHARED_BY_STORES: Final = (
     *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
 )
 """What a store may import of its siblings."""
+
+PARTS_OF_A_STORE: Final = {
+    "stores.guarded": ("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
+    **dict.fromkeys(("stores.breaker", "stores.journal", "stores.probing"), ("stores.locking",)),
+}
+"""What one store alone is made of."""
 
 REDIS: Final = ("stores.redis", "stores.connections", "stores.pools")
 """Where redis may be imported."""
@@ -171,7 +179,8 @@ def is_allowed(module: str, one: Import) -> bool:
         return one.for_types and (module, one.module) in TYPE_ONLY
     if module.startswith("stores."):
         sibling = one.module.startswith("stores")
-        return one.module in SHARED_BY_STORES if sibling else not one.module.startswith("policy")
+        allowed = (*SHARED_BY_STORES, *PARTS_OF_A_STORE.get(module, ()))
+        return one.module in allowed if sibling else not one.module.startswith("policy")
     return module != "timing" or one.module == "errors"
 
 
@@ -333,6 +342,7 @@ def test_all_public_names_are_there() -> None:
         ("stores.memory", "from asgi_cache.policy.keys import EPOCH"),
         ("stores.memory", "from asgi_cache.stores.redis import RedisStore"),
         ("stores.memory", "from asgi_cache.stores import RedisStore"),
+        ("stores.redis", "from asgi_cache.stores.breaker import Breaker"),
         ("stores.memory", "from redis.asyncio import Redis"),
         ("cache", "import redis"),
         ("cache", "from asgi_cache.capture import Capture"),

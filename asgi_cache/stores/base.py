@@ -24,7 +24,11 @@ RESPONSE_SLOT: Final = (0,)
 
 @runtime_checkable
 class Records(Protocol):
-    """Records by key and slot. Every method raises :class:`~asgi_cache.errors.StoreError` only."""
+    """Records by key and slot. Every method raises :class:`~asgi_cache.errors.StoreError` only.
+
+    :class:`~asgi_cache.errors.StoreUnavailable` says that the store did not answer: who guards it
+    leaves it alone after a few. :class:`~asgi_cache.errors.StoreRefused` says that it did.
+    """
 
     def now(self) -> float:
         """The store's clock: seconds since the epoch, the same for all workers on one store."""
@@ -131,3 +135,11 @@ class Leased(Protocol):
 @runtime_checkable
 class Store(Records, Stamps, Protocol):
     """What :class:`~asgi_cache.Cache` needs. Further capabilities are protocols of their own."""
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A store that can say whether it answers, for less than a look-up."""
+
+    async def ping(self) -> None:
+        """Return where look-ups would be answered; raises StoreError where they would not."""

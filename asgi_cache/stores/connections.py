@@ -18,18 +18,21 @@ import asyncio
 import contextlib
 import os
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from asgi_cache.errors import ConfigurationError, StoreError, StoreUnavailable
+from asgi_cache.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
 from asgi_cache.stores.pools import pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Command: TypeAlias = tuple[bytes, ...]
+
+READING: Final = ("read", "ping")
+"""Operations that write nothing: what is said to them is said of every look-up."""
 
 
 class Connections:
@@ -82,8 +85,8 @@ class Connections:
     ) -> list[Any]:
         """Send *commands* and give their replies; StoreUnavailable unless all were carried out.
 
-        *then*: what to send next on the same connection, by the replies; theirs are given then.
-        A GETRANGE of something that is no string gives ``None``.
+        StoreRefused: the server does not write. *then*: what to send next on the same connection,
+        by the replies; theirs are given then. A GETRANGE of what is no string gives ``None``.
         """
         if not commands:
             return []
@@ -93,7 +96,12 @@ class Connections:
             raise StoreUnavailable(self._text(operation, error)) from None
         for reply in replies:
             if isinstance(reply, ResponseError):
-                raise StoreUnavailable(self._text(operation, reply)) from None
+                if isinstance(reply, ReadOnlyError):
+                    # By now its address may lead to another server.
+                    await self._of_this_loop().close_idle()
+                refused = operation not in READING and _is_refusal(reply)
+                kind = StoreRefused if refused else StoreUnavailable
+                raise kind(self._text(operation, reply)) from None
         return replies
 
     async def aclose(self) -> None:
@@ -203,6 +211,10 @@ class _LoopConnections:
     async def aclose(self) -> None:
         """Close what is idle now, and what is in use after its exchange."""
         self._ended = True
+        await self.close_idle()
+
+    async def close_idle(self) -> None:
+        """Close what is idle now."""
         while self._idle:
             connection = self._idle.pop()
             self._all.discard(connection)
@@ -236,6 +248,12 @@ class _LoopConnections:
         self._all.discard(connection)
         with contextlib.suppress(Exception):
             await connection.disconnect(nowait=True)
+
+
+def _is_refusal(reply: ResponseError) -> bool:
+    """Whether *reply* says that the server does not write, and nothing about reading."""
+    kinds = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
+    return isinstance(reply, kinds) or str(reply).startswith(("MISCONF ", "NOREPLICAS "))
 
 
 def _packed(commands: Sequence[Command]) -> bytes:

@@ -5,6 +5,7 @@ Every key has a time to live, and is one string:
     <namespace>:{<target>}:<key>:<slot>   a record: see codec
     <namespace>:{<target>}:t              the stamp of a target, whose name is "t" target
     <namespace>:<kind>:<name>             any other stamp; kind: the first byte of its name
+    <namespace>:ping                      never written: read to see whether reading is possible
 
 <target>, <key> and <name> are digests, 256 bits in 43 characters without colons or braces. No form
 can be read as another, nor as the end of another, so neither two names nor two namespaces can meet
@@ -219,6 +220,11 @@ class RedisStore:
                 (b"EXEC",),
             )
         await self._connections.exchange("replace", commands)
+
+    async def ping(self) -> None:
+        """Return where the server answers and lets us read; one round trip."""
+        place = b"%bping" % self._prefix
+        await self._connections.exchange("ping", [(b"PING",), (b"GETRANGE", place, b"0", b"0")])
 
     async def aclose(self) -> None:
         """Close every connection that this store made; it makes new ones where it is used again."""

@@ -10,7 +10,7 @@ import pytest
 
 from asgi_cache.errors import CacheError, CorruptRecord, StoreError, StoreUnavailable
 from asgi_cache.stores import RESPONSE_SLOT, Budget, GuardedStore, MemoryStore, Store
-from asgi_cache.stores.guarded import GRACE_TURNS
+from asgi_cache.stores.deadlines import GRACE_TURNS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
