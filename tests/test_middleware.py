@@ -770,7 +770,7 @@ async def test_who_is_cancelled_at_every_turn_has_invalidated_all_the_same() -> 
 
 
 def test_notes_may_be_shared_by_threads() -> None:
-    notes: Notes[int] = Notes(limit=2)
+    notes: Notes[bytes, int] = Notes(limit=2)
     failures: list[Exception] = []
 
     def write(name: int) -> None:
