@@ -37,7 +37,7 @@ LAYERS: Final = (
     ),
     (
         *("stores", "stores.base", "stores.codec", "stores.connections"),
-        *("stores.guarded", "stores.memory", "stores.redis"),
+        *("stores.guarded", "stores.memory", "stores.redis", "stores.sealing"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -72,7 +72,9 @@ TYPE_ONLY: Final = (
 )
 """Imports upwards that are for annotations alone."""
 
-SHARED_BY_STORES: Final = ("stores.base", "stores.codec", "stores.connections")
+SHARED_BY_STORES: Final = (
+    *("stores.base", "stores.codec", "stores.connections", "stores.sealing"),
+)
 """What a store may import of its siblings."""
 
 REDIS: Final = ("stores.redis", "stores.connections")
