@@ -53,7 +53,7 @@ class Cache:
         self.store = open_store(settings)
         self.local_store = None if isinstance(self.store, GuardedStore) else self.store
         """The store where it needs no guard: this process's memory."""
-        self.metrics = Metrics()
+        self.metrics = Metrics(self.store)
         self.filling_bytes = 0
         """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
         self.now = self.store.now
