@@ -202,7 +202,14 @@ class Cache:
 def open_store(settings: Settings) -> Store:
     """The store that *settings* name, guarded unless it is this process's own memory."""
     store = settings.store
-    if isinstance(store, MemoryStore | GuardedStore):
+    if isinstance(store, MemoryStore):
+        return store
+    if settings.secret and isinstance(store, Store):
+        raise ConfigurationError(
+            "secret = ***: allowed is [] with a store that was made elsewhere, which cannot be "
+            "told it; RedisStore takes secrets=[...] itself."
+        )
+    if isinstance(store, GuardedStore):
         return store
     if isinstance(store, str) and store.startswith("memory:"):
         return MemoryStore(settings.near_bytes)
@@ -211,6 +218,7 @@ def open_store(settings: Settings) -> Store:
             store,
             settings.namespace,
             max_record_bytes=settings.max_body_bytes + MAX_HEAD_BYTES,
+            secrets=settings.secret,
         )
     return GuardedStore(
         store, timeout=settings.store_timeout, request_timeout=settings.request_store_timeout
