@@ -57,7 +57,7 @@ class Cache:
         self.store = open_store(settings)
         self.local_store = None if isinstance(self.store, GuardedStore) else self.store
         """The store where it needs no guard: this process's memory."""
-        self.metrics = Metrics()
+        self.metrics = Metrics(self.store)
         self.filling_bytes = 0
         """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
         self.now = self.store.now
@@ -256,7 +256,14 @@ class Cache:
 def open_store(settings: Settings) -> Store:
     """The store that *settings* name, guarded unless it is this process's own memory."""
     store = settings.store
-    if isinstance(store, MemoryStore | GuardedStore):
+    if isinstance(store, MemoryStore):
+        return store
+    if settings.secret and isinstance(store, Store):
+        raise ConfigurationError(
+            "secret = ***: allowed is [] with a store that was made elsewhere, which cannot be "
+            "told it; RedisStore takes secrets=[...] itself."
+        )
+    if isinstance(store, GuardedStore):
         return store
     if isinstance(store, str) and store.startswith("memory:"):
         return MemoryStore(settings.near_bytes)
@@ -265,6 +272,7 @@ def open_store(settings: Settings) -> Store:
             store,
             settings.namespace,
             max_record_bytes=settings.max_body_bytes + MAX_HEAD_BYTES,
+            secrets=settings.secret,
         )
     return GuardedStore(
         store, timeout=settings.store_timeout, request_timeout=settings.request_store_timeout

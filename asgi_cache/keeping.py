@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from asgi_cache.errors import StoreRefused
 from asgi_cache.model import NominatedFields, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.keys import EPOCH, variant_slots
@@ -108,9 +110,7 @@ class Keeper:
                 stored = replace(stored, stamps=carry(names, selection.stamps))
             records = self._placed(stored, selection)
             stamps = [name for name, _, _ in stored.stamps]
-            if lease is None:
-                await store.write(screened.target, screened.key, records, stamps)
-            elif not await lease.write(screened.key, records, stamps):
+            if not await self._written(screened, store, records, stamps, lease):
                 return Refusal.OVERTAKEN
         except Exception as error:
             self._failures.see("write", error)
@@ -162,6 +162,21 @@ class Keeper:
                 slot = second if replaces else first
         fields = NominatedFields(names, tuple(dict.fromkeys(groups))[:MAX_GROUPS], until)
         return {0: fields, slot: stored}
+
+    async def _written(
+        self,
+        screened: Screened,
+        store: Store,
+        records: Mapping[int, Record],
+        stamps: Sequence[bytes],
+        lease: Lease | None,
+    ) -> bool:
+        """Write *records*; ``False`` where the lease for them has gone to another worker."""
+        if lease is not None:
+            with contextlib.suppress(StoreRefused):  # then without: it only saves calls
+                return await lease.write(screened.key, records, stamps)
+        await store.write(screened.target, screened.key, records, stamps)
+        return True
 
     async def is_overtaken(self, before: StoredResponse, screened: Screened, store: Store) -> bool:
         """Whether another response than *before* has been stored in its place since."""

@@ -39,7 +39,7 @@ LAYERS: Final = (
         *("stores", "stores.base", "stores.codec", "stores.connections"),
         *("stores.guarded", "stores.leases", "stores.memory", "stores.pools", "stores.redis"),
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
-        "stores.probing",
+        *("stores.probing", "stores.sealing"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -76,6 +76,7 @@ TYPE_ONLY: Final = (
 
 SHARED_BY_STORES: Final = (
     *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
+    "stores.sealing",
 )
 """What a store may import of its siblings."""
 

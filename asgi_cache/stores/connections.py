@@ -194,6 +194,9 @@ class _LoopConnections:
             try:
                 replies = await self._converse(connection, commands)
                 if then is not None:
+                    if any(isinstance(reply, ResponseError) for reply in replies):
+                        await self._drop(connection)  # what was watched, say, still is
+                        return replies
                     replies = await self._converse(connection, then(replies))
             except BaseException:  # cancelled, too: replies may come late
                 await self._drop(connection)

@@ -55,6 +55,11 @@ class _Bounded:
         self.store = store
         self.now: Callable[[], float] = store.now
 
+    @property
+    def corrupt_records(self) -> int:
+        """As the store's; 0 for one that does not count them."""
+        return getattr(self.store, "corrupt_records", 0)
+
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
     ) -> _T:

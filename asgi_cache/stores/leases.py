@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.errors import StoreUnavailable
 from asgi_cache.stores.base import LEFT, STORED
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from asgi_cache.stores.connections import Command, Connections
+
+
+UNWATCH: Final = ((b"MULTI",), (b"EXEC",))
+"""Ends a WATCH with commands that are needed, and so permitted, in any case."""
+MOST_CHANNELS: Final = 256
+"""Channels that nobody listens to any more; beyond, the connection is made anew."""
 
 
 class RedisLeases:
@@ -60,8 +66,8 @@ class RedisLeases:
         lease, channel = self._lease(target, place), self._channel(target, place)
 
         def then(replies: list[Any]) -> Sequence[Command]:
-            if replies[1] != token:
-                return [(b"UNWATCH",)]
+            if replies[1] != [token]:
+                return UNWATCH
             return [
                 (b"MULTI",),
                 *commands,
@@ -71,21 +77,21 @@ class RedisLeases:
             ]
 
         replies = await self._connections.exchange(
-            "write", [(b"WATCH", lease), (b"GET", lease)], then
+            "write", [(b"WATCH", lease), (b"MGET", lease)], then
         )
         done = replies[-1]
-        return done[: len(commands)] if isinstance(done, list) else None
+        return done[: len(commands)] if done else None
 
     async def release(self, target: bytes, place: bytes, token: bytes, told: bytes) -> None:
         """Give the lease back where it still is *token*'s, and say what became of it."""
         lease, channel = self._lease(target, place), self._channel(target, place)
 
         def then(replies: list[Any]) -> Sequence[Command]:
-            if replies[1] != token:
-                return [(b"UNWATCH",)]
+            if replies[1] != [token]:
+                return UNWATCH
             return [(b"MULTI",), (b"UNLINK", lease), (b"PUBLISH", channel, told), (b"EXEC",)]
 
-        await self._connections.exchange("release", [(b"WATCH", lease), (b"GET", lease)], then)
+        await self._connections.exchange("release", [(b"WATCH", lease), (b"MGET", lease)], then)
 
     async def listen(self, target: bytes, place: bytes) -> Listening:
         """Hear from now on what becomes of the lease; StoreUnavailable where nothing can be heard.
@@ -163,23 +169,21 @@ class _Ears:
         async with self._changing:
             if self._reading is None or self._reading.done():
                 await self._connect()
-            if channel not in self._listeners:
+            if channel not in self._confirmed:
                 self._confirmed[channel] = asyncio.get_running_loop().create_future()
                 await self._send(b"SUBSCRIBE", channel)
             self._listeners.setdefault(channel, set()).add(listening)
-        confirmed = self._confirmed.get(channel)
-        if confirmed is not None:
-            await asyncio.shield(confirmed)
+        await asyncio.shield(self._confirmed[channel])
         return listening
 
     async def leave(self, channel: bytes, listening: Listening) -> None:
-        """Stop listening; the last one unsubscribes."""
+        """Stop listening; with the last one the connection ends, and every subscription."""
         listeners = self._listeners.get(channel, set())
         listeners.discard(listening)
-        if not listeners and self._listeners.pop(channel, None) is not None:
-            self._confirmed.pop(channel, None)
-            with contextlib.suppress(Exception):
-                await self._send(b"UNSUBSCRIBE", channel)
+        if not listeners:
+            self._listeners.pop(channel, None)
+        if not self._listeners or len(self._confirmed) > MOST_CHANNELS + len(self._listeners):
+            await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connection."""

@@ -299,3 +299,12 @@ def test_every_event_loop_may_use_it() -> None:
 
 async def settle(store: Store) -> Any:
     return await store.settle([b"n"], 60)
+
+
+def test_corrupt_records_are_counted_by_the_store() -> None:
+    class Counting(MemoryStore):
+        corrupt_records = 3
+
+    assert GuardedStore(Counting(1)).corrupt_records == 3
+    assert GuardedStore(GuardedStore(Counting(1))).corrupt_records == 3
+    assert GuardedStore(MemoryStore(1)).corrupt_records == 0
