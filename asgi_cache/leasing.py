@@ -11,6 +11,7 @@ from hashlib import blake2b
 from os import urandom
 from typing import TYPE_CHECKING, Final
 
+from asgi_cache.errors import StoreUnavailable
 from asgi_cache.stores.base import LEFT, NOTHING
 
 if TYPE_CHECKING:
@@ -46,10 +47,13 @@ class Lease:
     ) -> bool:
         """Store *records* and give the lease back; ``False`` where it is another's by now."""
         leasing = self._leasing
-        async with asyncio.timeout(leasing.timeout):
-            written = await leasing.store.write_leased(
-                self.target, key, records, stamps, self.place, self.token
-            )
+        try:
+            async with asyncio.timeout(leasing.timeout):
+                written = await leasing.store.write_leased(
+                    self.target, key, records, stamps, self.place, self.token
+                )
+        except TimeoutError:
+            raise StoreUnavailable(f"write: no answer within {leasing.timeout:.3g} s") from None
         self._over = True
         return written
 
@@ -77,14 +81,19 @@ class Leasing:
 
     async def take(self, lease: Lease) -> bool | None:
         """Take *lease*; ``False``: another worker has it, ``None``: the store did not say."""
+        taken: bool | None = None
         try:
             async with asyncio.timeout(self.timeout):
-                return await self.store.leases.take(
+                taken = await self.store.leases.take(
                     lease.target, lease.place, lease.token, self._life
                 )
         except Exception as error:
             self._failures.see("lease", error)
-            return None
+        finally:
+            if taken is None:
+                # Nobody knows whether it was: whoever waits must not wait for its end.
+                self.release(lease, LEFT)
+        return taken
 
     def release(self, lease: Lease, told: bytes) -> None:
         """Give *lease* back, in the background."""

@@ -246,3 +246,43 @@ def test_memory_needs_none() -> None:
     worker = CacheMiddleware(Gated(FRESH))
     assert worker.cache.leasing is None
     assert not isinstance(worker.cache.store, GuardedStore)
+
+
+async def test_a_client_that_goes_while_the_lease_is_taken_leaves_none(
+    workers: Callable[..., Any], redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = Gated(FRESH)
+    gated.gate.set()
+    one, two = workers(gated, 2, collapse_timeout=30)
+    leases, taken = one.cache.leasing.store.leases, asyncio.Event()
+    take = leases.take
+
+    async def slow(*arguments: Any) -> bool:
+        done = await take(*arguments)
+        taken.set()
+        await asyncio.sleep(10)
+        return bool(done)
+
+    monkeypatch.setattr(leases, "take", slow)
+    task = asyncio.create_task(drive(one))
+    await asyncio.wait_for(taken.wait(), 10)
+    task.cancel()
+    await asyncio.wait({task})
+    exchange = await asyncio.wait_for(drive(two), 5)
+    assert "stored" in exchange.cache_status
+
+
+async def test_a_waiter_does_not_hang_with_the_connection_it_listens_on(
+    workers: Callable[..., Any], redis_url: str
+) -> None:
+    gated = Gated(FRESH)
+    two = workers(gated, 2, collapse_timeout=1.0, store_timeout=0.2)
+    first = asyncio.create_task(drive(two[0]))
+    await asyncio.wait_for(gated.entered.wait(), 10)
+    second = asyncio.create_task(drive(two[1]))
+    await asyncio.sleep(0.2)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    gated.gate.set()
+    answers = await asyncio.wait_for(asyncio.gather(first, second), 3)
+    assert {exchange.body for exchange in answers} <= {b"1;", b"2;"}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 UNWATCH: Final = ((b"MULTI",), (b"EXEC",))
 """Ends a WATCH with commands that are needed, and so permitted, in any case."""
+CLOSING_SECONDS: Final = 0.1
 MOST_CHANNELS: Final = 256
 """Channels that nobody listens to any more; beyond, the connection is made anew."""
 
@@ -173,7 +174,11 @@ class _Ears:
                 self._confirmed[channel] = asyncio.get_running_loop().create_future()
                 await self._send(b"SUBSCRIBE", channel)
             self._listeners.setdefault(channel, set()).add(listening)
-        await asyncio.shield(self._confirmed[channel])
+        try:
+            await asyncio.shield(self._confirmed[channel])
+        except BaseException:
+            await self.leave(channel, listening)
+            raise
         return listening
 
     async def leave(self, channel: bytes, listening: Listening) -> None:
@@ -187,17 +192,27 @@ class _Ears:
 
     async def aclose(self) -> None:
         """Close the connection."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+        reading, self._reading = self._reading, None
+        self._forget(StoreUnavailable("nobody listens any more"))
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait({reading}, timeout=CLOSING_SECONDS)
 
     async def _connect(self) -> None:
         self._listeners.clear()
-        self._confirmed.clear()
+        self._forget(StoreUnavailable("the connection is made anew"))
         connection = self._connections.make()
         await connection.connect()
         self._connection = connection
         self._reading = asyncio.create_task(self._read(connection))
+
+    def _forget(self, error: Exception) -> None:
+        """No subscription holds any more."""
+        for confirmed in self._confirmed.values():
+            if not confirmed.done():
+                confirmed.set_exception(error)
+                confirmed.exception()
+        self._confirmed.clear()
 
     async def _send(self, *command: bytes) -> None:
         await self._connections.send(self._connection, command)
@@ -214,10 +229,7 @@ class _Ears:
                     for listening in list(self._listeners.get(channel, ())):
                         listening.hear(told)
         except Exception as error:
-            for confirmed in self._confirmed.values():
-                if not confirmed.done():
-                    confirmed.set_exception(error)
-                    confirmed.exception()
+            self._forget(error)
         finally:
             for listeners in list(self._listeners.values()):
                 for listening in list(listeners):
