@@ -22,7 +22,7 @@ from asgi_cache import Cache, MemoryStore, RedisStore, Rule, StoreError, StoreUn
 from asgi_cache.policy.keys import EPOCH
 from tests.driver import BODY, START
 from tests.security.harness import SHARED, Origin, Reply, read
-from tests.security.turns import SteppedStore, Turns
+from tests.security.turns import SteppedStore, Turns, with_followers
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ TARGET = "/page?x=1"
 
 PURGES = ["url", "path", "rule group", "named group", "everything", "post", "post group"]
 HARD_ONLY = {"post", "post group"}
+
+
+@pytest.fixture(autouse=True)
+def _followers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_followers(monkeypatch)
 
 
 @dataclass
@@ -581,8 +586,8 @@ async def schedule(place: Place, draw: random.Random, found: Counter[str]) -> No
         await turns.start(f"purger {number}", purger())
     await turns.start("noise", noise())
     await turns.start("evictor", evictor())
-    while turns.at:
-        await turns.step(draw.choice(sorted(turns.at)))
+    while ready := await turns.ready():
+        await turns.step(draw.choice(ready))
         found["steps"] += 1
     for actor in list(turns._tasks):
         await turns.finish(actor)

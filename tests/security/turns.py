@@ -3,6 +3,7 @@
 An actor runs until it comes to a gate: before and after each operation of its store, and wherever
 the origin has one. Then it stands still until its next turn. So a test, or a seeded draw, chooses
 the order of everything that concurrent requests and purges do, on any store, without a sleep.
+One that waits for another's fill stands still as well, and has no turn until that has ended.
 """
 
 from __future__ import annotations
@@ -11,8 +12,13 @@ import asyncio
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from asgi_cache.collapsing import Flight
+from asgi_cache.following import _Follower
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
+
+    import pytest
 
     from asgi_cache.model import Record, Stamp
     from asgi_cache.stores import Store
@@ -20,6 +26,36 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ACTOR: ContextVar[str | None] = ContextVar("ACTOR", default=None)
+TURNS: ContextVar[Turns | None] = ContextVar("TURNS", default=None)
+FOLLOWS = "follows"
+PATIENCE = 3600.0
+"""Seconds that a follower waits: turns, and not the clock, end its waiting."""
+
+
+def with_followers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have those who wait for another's fill take part in the turns."""
+    follow, read_together = Flight.follow, _Follower._read_together
+
+    async def stepped_follow(self: Flight, suits: Any, seconds: float) -> Any:
+        turns = TURNS.get()
+        if turns is None:
+            return await follow(self, suits, seconds)
+        turns.stand(FOLLOWS)
+        outcome = await follow(self, suits, PATIENCE)
+        await turns.gate("followed")
+        return outcome
+
+    async def stepped_read(self: _Follower, names: Any, flight: Flight, store: Any) -> Any:
+        turns = TURNS.get()
+        if turns is None or flight.shared_read is None:
+            return await read_together(self, names, flight, store)
+        turns.stand(FOLLOWS)
+        found = await read_together(self, names, flight, store)
+        await turns.gate("read by another")
+        return found
+
+    monkeypatch.setattr(Flight, "follow", stepped_follow)
+    monkeypatch.setattr(_Follower, "_read_together", stepped_read)
 
 
 class Turns:
@@ -40,14 +76,30 @@ class Turns:
         if actor is None:
             return
         gate = self._gates[actor] = asyncio.get_running_loop().create_future()
-        self.at[actor] = label
-        self._still[actor].set()
+        self.stand(label)
         await gate
+
+    def stand(self, label: str) -> None:
+        """Say that whoever comes here stands still."""
+        actor = ACTOR.get()
+        if actor is not None:
+            self.at[actor] = label
+            self._still[actor].set()
+
+    async def ready(self) -> list[str]:
+        """Who can have a turn, in order; empty when all have ended."""
+        for _ in range(1000):
+            found = sorted(actor for actor, label in self.at.items() if label != FOLLOWS)
+            if found or not self.at:
+                return found
+            await asyncio.sleep(0)
+        raise AssertionError(f"nobody leads those who follow: {self.at}")
 
     async def start(self, actor: str, work: Coroutine[Any, Any, Any]) -> None:
         """Let *actor* do *work* up to its first gate."""
         context = copy_context()
         context.run(ACTOR.set, actor)
+        context.run(TURNS.set, self)
         still = self._still[actor] = asyncio.Event()
         task = asyncio.get_running_loop().create_task(work, context=context)
         task.add_done_callback(lambda _: still.set())
@@ -67,9 +119,10 @@ class Turns:
             await self.step(actor)
 
     async def finish(self, actor: str) -> Any:
-        """Give *actor* all the turns it needs; what its work gave."""
+        """Give *actor* all the turns it needs, and whoever it follows; what its work gave."""
         while actor in self.at:
-            await self.step(actor)
+            ready = await self.ready()
+            await self.step(actor if actor in ready else ready[0])
         return await self._tasks[actor]
 
     async def _stand(self, actor: str) -> None:
