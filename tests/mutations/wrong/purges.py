@@ -224,9 +224,7 @@ PURGES: Final = (
         "I11",
         "stores/redis.py",
         '                (b"SET", place, _new_stamp(), b"PX", live, b"NX"),\n',
-        '                (b"SET", place, bytes(STAMP_BYTES), b"PX", live, b"NX"),\n'.replace(
-            "STAMP_BYTES", "40"
-        ),
+        '                (b"SET", place, bytes(40), b"PX", live, b"NX"),\n',
         "contract/test_store_contract.py::"
         "test_i11_soft_purges_of_an_evicted_stamp_make_different_ones",
         "security/test_invalidation.py::test_i11_a_soft_purge_of_an_evicted_stamp_makes_a_new_one",
