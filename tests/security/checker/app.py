@@ -50,8 +50,8 @@ class App:
         self.worker = worker
         self.spent: dict[str, int] = {}
         """Nanoseconds in the app, by ``x-ask``."""
-        self.most_at_once = 0
-        """The most calls that were under way for one key, of those that others may wait for."""
+        self.at_once: Counter[str] = Counter()
+        """The most calls under way for one key that others may wait for, by kind of page."""
         self._board = board
         self._draw = random.Random(f"{seed} {site} {worker}")
         self._calls: Counter[tuple[str | None, ...]] = Counter()
@@ -65,8 +65,8 @@ class App:
         ask = fields.get("x-ask")
         key = self._key(scope, fields)
         self._calls[key] += 1
-        if None not in key[:1]:
-            self.most_at_once = max(self.most_at_once, self._calls[key])
+        if key[0] is not None:
+            self.at_once[key[0]] = max(self.at_once[key[0]], self._calls[key])
         try:
             await self._answer(scope, fields, ask, send)
         finally:
@@ -85,14 +85,14 @@ class App:
         waited = waited and not set(CREDENTIALS) & set(fields)
         names = ("host", "x-forwarded-host", *(["accept-language"] if kind == "lang" else []))
         query = scope["query_string"].decode("latin-1")
-        return ("" if waited else None, scope["path"], query, *map(fields.get, names))
+        return (kind if waited else None, scope["path"], query, *map(fields.get, names))
 
     async def _pause(self) -> None:
         chance = self._draw.random()
         if chance < 0.003:
             await asyncio.sleep(0.1)
-        elif chance < 0.06:
-            await asyncio.sleep(self._draw.uniform(0.0, 0.01))
+        elif chance < 0.12:
+            await asyncio.sleep(self._draw.uniform(0.0, 0.015))
         elif chance < 0.5:
             await asyncio.sleep(0)
 

@@ -68,6 +68,10 @@ class Board:
         self._numbers[place] += by
         return self._numbers[place]
 
+    def count_of(self, worker: int, name: str) -> int:
+        """One of *worker*'s counts."""
+        return self._numbers[self._rows[worker] + _COUNTS.index(name)]
+
     def total(self, name: str) -> int:
         """One count of all workers together."""
         place = _COUNTS.index(name)

@@ -11,10 +11,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache import StoreError
-from tests.driver import BODY, START, Connection, http_scope
-from tests.security.checker.app import TOLD, AppError, posted_scopes
+from tests.driver import START, Connection, http_scope
+from tests.security.checker.app import TOLD, posted_scopes
 from tests.security.checker.asking import question
 from tests.security.checker.bodies import BrokenError, instant, told_by
+from tests.security.checker.driving import MOST_SECONDS, exchange
 from tests.security.checker.exchange import Got
 from tests.security.checker.judge import SECOND, Fault, is_shared, judge
 from tests.security.checker.pages import (
@@ -27,7 +28,7 @@ from tests.security.checker.pages import (
 )
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Scope
+    from starlette.types import Message
 
     from asgi_cache import Cache, TimingMiddleware
     from tests.security.checker.app import App
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
     from tests.security.checker.exchange import Asked
     from tests.security.checker.judge import Wrong
 
-MOST_SECONDS: Final = 30.0
-"""Whoever waits so long is not answered at all."""
+HOT_SHARE: Final = 0.3
+HOT_NANOSECONDS: Final = SECOND
+"""So long all workers' clients often go to one page, then to another."""
 REMEMBERED: Final = 4000
 """Events that are kept, for the history of a wrong answer."""
 SHOWN: Final = 5
@@ -94,18 +96,25 @@ class Clients:
 
     async def _client(self, draw: random.Random) -> None:
         while not self._board.stopped:
-            site = draw.choice(self._sites)
-            host = HOSTS[draw.random() < 0.25]
-            page = min(draw.randrange(PAGES), draw.randrange(PAGES))
-            path = f"/{draw.choice(DRAWN)}/{page}"
-            query = draw.choice(["", "", *QUERIES])
+            site, host, path, query = self._place(draw)
             action = draw.random()
-            if action < 0.008:
+            if action < 0.01:
                 await self._purge(draw, site, host, path, query)
-            elif action < 0.016:
+            elif action < 0.02:
                 await self._post(site, host, path, query)
-            else:
-                await self._ask(draw, site, host, path, query)
+            # And at once asked for: a purge that has not done its work shows there.
+            await self._ask(draw, site, host, path, query)
+
+    def _place(self, draw: random.Random) -> tuple[Site, str, str, str]:
+        """Where to go: often where all clients of all workers go at the moment."""
+        query = draw.choice(["", "", *QUERIES])
+        if draw.random() < HOT_SHARE:
+            draw = random.Random(f"{self._seed} {instant() // HOT_NANOSECONDS}")
+            query = QUERIES[0]
+        site = draw.choice(self._sites)
+        host = HOSTS[draw.random() < 0.25]
+        page = min(draw.randrange(PAGES), draw.randrange(PAGES))
+        return site, host, f"/{draw.choice(DRAWN)}/{page}", query
 
     # ------------------------------------------------------------ questions
 
@@ -126,57 +135,15 @@ class Clients:
             softened=self._board.latest("softened", scopes),
             began=instant(),
         )
-        await self._exchange(site, scope, got, after, seconds)
+        await exchange(site.wrapped, scope, got, after, seconds)
         got.ended = instant()
         got.stalled = self._lag - stalled
         got.app_time = site.app.spent.pop(asked.ask, 0)
-        if got.left and seconds == MOST_SECONDS and after is None:
-            self._see_wrong(asked, got, [(Fault.LATE, f"no end within {MOST_SECONDS:g} s")])
+        if got.hung_at:
+            text = f"no end within {MOST_SECONDS:g} s: {got.hung_at}"
+            self._see_wrong(asked, got, [(Fault.LATE, text)])
             return
         self._see(asked, got)
-
-    async def _exchange(
-        self, site: Site, scope: Scope, got: Got, after: int | None, seconds: float
-    ) -> None:
-        """One exchange; its client goes away *after* so many messages, or after *seconds*."""
-        connection = Connection(scope)
-        messages = 0
-
-        def see(message: Message) -> None:
-            nonlocal messages
-            messages += 1
-            if message["type"] == START:
-                got.started = instant()
-            if messages == after and not _is_last(message):
-                got.left = True
-                connection.disconnect()
-
-        connection.on_send = see
-        if after == 0:
-            got.left = True
-            connection.disconnect()
-        try:
-            async with asyncio.timeout(seconds):
-                await connection.run(site.wrapped)
-        except TimeoutError:
-            got.left = True
-        except AppError as error:
-            got.raised = f"app:{error}"
-        except OSError as error:
-            if not got.left:
-                got.raised = repr(error)
-        except Exception as error:
-            got.raised = repr(error)
-        exchange = connection.exchange
-        starts = [message for message in exchange.messages if message["type"] == START]
-        if starts:
-            got.status = starts[0]["status"]
-            got.headers = [
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in starts[0]["headers"]
-            ]
-            got.body = exchange.body
-            got.complete = exchange.complete and len(starts) == 1
 
     # ------------------------------------------------------------ what is seen
 
@@ -205,12 +172,12 @@ class Clients:
                 self._tags[asked.site, asked.host, asked.path, asked.query] = tag, told
         told_text = (line or got.value("x-head-told") or "-").partition(',"fields"')[0]
         text = f"{asked.ask} {asked.method} {got.status} {got.value('cache-status')} {told_text}"
-        self.events.append((got.ended, _place(asked), text))
+        self.events.append((got.ended, _place_of(asked), text))
         if wrong:
             self._see_wrong(asked, got, wrong)
 
     def _issued(self, worker: int) -> int:
-        return self._board.count(worker, "serial", 0)
+        return self._board.count_of(worker, "serial")
 
     def _see_wrong(self, asked: Asked, got: Got, wrong: list[Wrong]) -> None:
         self._board.count(self._worker, "wrong")
@@ -225,7 +192,7 @@ class Clients:
             {
                 "worker": self._worker,
                 "at": got.ended,
-                "place": _place(asked),
+                "place": _place_of(asked),
                 "wrong": [f"{fault.value}: {text}" for fault, text in wrong],
                 "asked": repr(asked),
                 "got": f"{got.status} {got.headers} {got.body[:200]!r}",
@@ -293,9 +260,5 @@ class Clients:
             await Connection(scope, b"x", see).run(site.wrapped)
 
 
-def _place(asked: Asked) -> str:
+def _place_of(asked: Asked) -> str:
     return f"{asked.site} url {asked.host} {asked.path} {asked.query}"
-
-
-def _is_last(message: Message) -> bool:
-    return message["type"] == BODY and not message.get("more_body", False)

@@ -63,6 +63,8 @@ class Got:
     """Nanoseconds in the app, on behalf of this request."""
     stalled: int = 0
     """Nanoseconds that the event loop was late meanwhile."""
+    hung_at: str = ""
+    """Where it was when the client lost patience."""
 
     def value(self, name: str) -> str | None:
         """The lines of a field joined, or ``None``."""

@@ -187,7 +187,7 @@ def _outcome(
     added: dict[str, Counter[int]] = {"hit": Counter(), "other": Counter()}
     shown: list[dict[str, Any]] = []
     events: list[Any] = list(faults.events)
-    at_once = []
+    at_once: Counter[str] = Counter()
     for worker, (out, said) in enumerate(outputs):
         lines = out.decode().splitlines()
         text = said.decode("utf-8", "replace").strip()
@@ -204,7 +204,8 @@ def _outcome(
             added[name].update({int(ms): number for ms, number in counter.items()})
         shown += report["shown"]
         events += report["events"]
-        at_once.append(report["at_once"])
+        for kinds in report["at_once"]:
+            at_once |= Counter(kinds)
         problems += [f"worker {worker} left behind {one}" for one in report["left"]]
         problems += [f"worker {worker} complained: {one}" for one in report["complaints"]]
     shown.sort(key=lambda one: int(one["at"]))
@@ -227,7 +228,7 @@ def _outcome(
             name: {"p99": _quantile(counter, 0.99), "max": max(counter, default=0)}
             for name, counter in added.items()
         },
-        "app_calls_at_once_for_a_key_in_a_worker": max(at_once, default=0),
+        "app_calls_at_once_for_a_key_in_a_worker": dict(at_once),
         "faults_injected": dict(sorted(faults.counts.items())),
         "seconds_under_faults": round(faults.seconds, 1),
         "counts": dict(sorted(counts.items())),

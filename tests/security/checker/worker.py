@@ -71,7 +71,7 @@ async def work(config: dict[str, Any]) -> dict[str, Any]:
         "shown": clients.shown,
         "events": events,
         "added": {name: dict(counter) for name, counter in clients.added.items()},
-        "at_once": max(site.app.most_at_once for site in sites),
+        "at_once": [dict(site.app.at_once) for site in sites],
         "left": left,
         "complaints": complaints[:20],
         "metrics": metrics,
