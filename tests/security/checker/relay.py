@@ -10,9 +10,14 @@ import asyncio
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 JUNK_BYTES: Final = 64
+ENDING_TURNS: Final = 3
+"""Turns of the event loop until an aborted connection is closed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,14 @@ class Relay:
         self.port = 0
         self.connections = 0
         self.ends: set[_End] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+
+    def run(self, connecting: Coroutine[Any, Any, None]) -> None:
+        """Have a connection made to the server."""
+        task = asyncio.ensure_future(connecting)
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
     async def __aenter__(self) -> Relay:
         loop = asyncio.get_running_loop()
@@ -65,7 +77,10 @@ class Relay:
         self._server.close()
         for end in list(self.ends):
             end.abort()
-        await asyncio.sleep(0)
+        if self._connecting:
+            await asyncio.wait(self._connecting)
+        for _turn in range(ENDING_TURNS):
+            await asyncio.sleep(0)
 
     def set(self, weather: Weather) -> None:
         """From now on it is so; what was held back by frost passes."""
@@ -185,8 +200,7 @@ class _Near(_End):
             return
         reading = cast("asyncio.Transport", transport)
         reading.pause_reading()
-        task = asyncio.ensure_future(self._connect(reading))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.relay.run(self._connect(reading))
 
     async def _connect(self, transport: asyncio.Transport) -> None:
         loop = asyncio.get_running_loop()

@@ -34,8 +34,8 @@ MOST_WRONG: Final = 20
 """So many are enough to look at."""
 HISTORY_SECONDS: Final = 12.0
 HISTORY_EVENTS: Final = 60
-HIT_FLOORS: Final = {True: 0.1, False: 0.2}
-"""Share of hits below which a run has shown nothing, with faults and without."""
+HIT_FLOOR: Final = 0.2
+"""Share of hits below which a run has shown nothing."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,7 @@ def _outcome(
     shown: list[dict[str, Any]] = []
     events: list[Any] = list(faults.events)
     at_once: Counter[str] = Counter()
+    stalls = [0]
     for worker, (out, said) in enumerate(outputs):
         lines = out.decode().splitlines()
         text = said.decode("utf-8", "replace").strip()
@@ -204,6 +205,7 @@ def _outcome(
             added[name].update({int(ms): number for ms, number in counter.items()})
         shown += report["shown"]
         events += report["events"]
+        stalls.append(report["longest_stall_ms"])
         for kinds in report["at_once"]:
             at_once |= Counter(kinds)
         problems += [f"worker {worker} left behind {one}" for one in report["left"]]
@@ -213,7 +215,7 @@ def _outcome(
         one["history"] = _history(one, events)
     judged = sum(number for name, number in counts.items() if name.startswith("status "))
     ratio = counts["hits"] / judged if judged else 0.0
-    if ratio < HIT_FLOORS[plan.faults]:
+    if ratio < HIT_FLOOR:
         problems.append(f"only {ratio:.1%} of {judged} answers were hits: nothing is shown by that")
     figures = {
         "workers": plan.workers,
@@ -228,6 +230,7 @@ def _outcome(
             name: {"p99": _quantile(counter, 0.99), "max": max(counter, default=0)}
             for name, counter in added.items()
         },
+        "longest_stall_of_a_worker_ms": max(stalls),
         "app_calls_at_once_for_a_key_in_a_worker": dict(at_once),
         "faults_injected": dict(sorted(faults.counts.items())),
         "seconds_under_faults": round(faults.seconds, 1),
