@@ -282,7 +282,7 @@ async def test_a_waiter_does_not_hang_with_the_connection_it_listens_on(
     second = asyncio.create_task(drive(two[1]))
     await asyncio.sleep(0.2)
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await client.client_kill_filter(_type="pubsub")
     gated.gate.set()
     answers = await asyncio.wait_for(asyncio.gather(first, second), 3)
     assert {exchange.body for exchange in answers} <= {b"1;", b"2;"}

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 FRESH = ("cache-control", "max-age=600")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is promised here is promised in milliseconds, which other processes can take from any
+
+    run: the best of three counts.
+    """
+    for item in items:
+        if item.path.parent.name == "faults":
+            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
+
+
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """A Redis of this test's own."""

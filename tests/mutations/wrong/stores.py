@@ -6,15 +6,15 @@ from typing import Final
 
 from tests.mutations.wrong.entry import Change, Wrong, one
 
-CRC = "if data[len(_HEAD) : _PAYLOAD_AT] != _CHECKSUM.pack(crc32(payload)):"
+CRC = "if data[_HEAD_BYTES:_CHECKED_AT] != _CHECKSUM.pack(crc32(payload)):"
 
 STORES: Final = (
     one(
         "pickle-without-a-head",
         "S01",
-        "stores/codec.py",
+        "stores/sealing.py",
         '        raise CorruptRecord("not a record of this revision")\n',
-        '        found: Record = __import__("pickle").loads(data)\n        return found\n',
+        '        __import__("pickle").loads(data)\n',
         "stores/test_codec.py::test_s01_a_pickle_is_not_loaded",
         named="a decoder that loads objects (pickle)",
     ),
@@ -29,7 +29,7 @@ STORES: Final = (
                 '            return _record(__import__("pickle").loads(payload), key)\n'
                 "        return _record(_objects(payload), key)\n",
             ),
-            Change("stores/codec.py", CRC, f"if payload[:1] != b'\\x80' and {CRC[3:]}"),
+            Change("stores/sealing.py", CRC, f"if payload[:1] != b'\\x80' and {CRC[3:]}"),
         ),
         ("stores/test_codec.py::test_s01_a_pickle_is_not_loaded",),
         "a decoder that loads objects (pickle)",
@@ -37,7 +37,7 @@ STORES: Final = (
     one(
         "checksum-unread",
         "S03",
-        "stores/codec.py",
+        "stores/sealing.py",
         CRC,
         "if False:",
         "stores/test_codec.py::test_s03_flipped_bits_never_make_another_record",
@@ -45,9 +45,9 @@ STORES: Final = (
     one(
         "any-revision-read",
         "S05",
-        "stores/codec.py",
-        "if data[: len(_HEAD)] != _HEAD:",
-        "if data[:3] != _HEAD[:3]:",
+        "stores/sealing.py",
+        "if data[:_HEAD_BYTES] != _CHECKED:",
+        "if data[:3] != _CHECKED[:3]:",
         "stores/test_codec.py::test_s05_other_revisions_are_refused",
     ),
     one(
@@ -239,8 +239,8 @@ STORES: Final = (
         "budget-of-a-request-unspent",
         "X03 X13",
         "stores/guarded.py",
-        "seconds = min(self._timeout, budget.remaining)",
-        "seconds = self._timeout",
+        "seconds = min(self._guarded.timeout, budget.remaining)",
+        "seconds = self._guarded.timeout",
         "stores/test_guarded.py::test_a_request_spends_one_budget_on_all_its_operations",
     ),
     one(
