@@ -144,8 +144,14 @@ class Clients:
             softened=self._board.latest("softened", scopes),
             began=instant(),
         )
+        before = self._store_seen(site)
         await exchange(site.wrapped, scope, got, after, seconds)
         got.ended = instant()
+        collapsed = "; collapsed" in (got.value("cache-status") or "")
+        if collapsed and (self._store_seen(site) != before or not before[1]):
+            # Where the store is away from a worker it makes one call for all who ask meanwhile,
+            # and cannot know of what others purge.
+            asked = replace(asked, purged=0, softened=0)
         got.stalled = self._stalled() - stalled
         got.app_time = site.app.spent.pop(asked.ask, 0)
         if got.hung_at:
@@ -153,6 +159,11 @@ class Clients:
             self._see_wrong(asked, got, [(Fault.LATE, text)])
             return
         self._see(asked, got)
+
+    @staticmethod
+    def _store_seen(site: Site) -> tuple[int, bool]:
+        """How often the store has failed in this process, and whether it is asked at all."""
+        return site.cache.metrics.store_failures, site.cache.health().available
 
     # ------------------------------------------------------------ what is seen
 
@@ -258,7 +269,9 @@ class Clients:
         scopes = posted_scopes(site.name, host, path, query)
 
         def see(message: Message) -> None:
-            done = site.cache.metrics.store_failures == failures
+            # What waits for the store is seen by this process alone.
+            failed = site.cache.metrics.store_failures != failures
+            done = not failed and site.cache.health().waiting == 0
             if message["type"] == START and message["status"] == 200 and done:
                 self._board.note(self._worker, "purged", scopes, before)
                 self.events.append((instant(), " ".join(scopes[0]), "POST done"))
