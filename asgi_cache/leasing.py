@@ -47,6 +47,8 @@ class Lease:
     ) -> bool:
         """Store *records* and give the lease back; ``False`` where it is another's by now."""
         leasing = self._leasing
+        self._over = True  # whoever ends meanwhile must not give it back under the writing
+        written: bool | None = None
         try:
             async with asyncio.timeout(leasing.timeout):
                 written = await leasing.store.write_leased(
@@ -54,7 +56,9 @@ class Lease:
                 )
         except TimeoutError:
             raise StoreUnavailable(f"write: no answer within {leasing.timeout:.3g} s") from None
-        self._over = True
+        finally:
+            if written is None:
+                leasing.release(self, LEFT)
         return written
 
     def give_back(self, *, left: bool) -> None:

@@ -286,3 +286,29 @@ async def test_a_waiter_does_not_hang_with_the_connection_it_listens_on(
     gated.gate.set()
     answers = await asyncio.wait_for(asyncio.gather(first, second), 3)
     assert {exchange.body for exchange in answers} <= {b"1;", b"2;"}
+
+
+async def test_an_app_that_is_cancelled_while_its_response_is_written_does_not_undo_that(
+    workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = Gated(FRESH)
+    gated.gate.set()
+    (worker,) = workers(gated, 1)
+    store, writing, go_on = worker.cache.leasing.store, asyncio.Event(), asyncio.Event()
+    write = store.write_leased
+
+    async def slow(*arguments: Any) -> bool:
+        writing.set()
+        await go_on.wait()
+        return bool(await write(*arguments))
+
+    monkeypatch.setattr(store, "write_leased", slow)
+    task = asyncio.create_task(drive(worker))
+    await asyncio.wait_for(writing.wait(), 10)
+    task.cancel()
+    await asyncio.wait({task})
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await asyncio.sleep(0.1)
+    assert (await drive(worker)).hit
+    assert gated.calls == 1
