@@ -18,6 +18,7 @@ from asgi_cache.policy.validation import ERROR_STATUSES
 from asgi_cache.revalidating import MOST_AT_ONCE, RETRY_SECONDS, USER_AGENT
 from asgi_cache.settings import load
 from benchmarks.readme import tables
+from tests.conformance import table as conformance_table
 from tests.conformance.serve import PROFILES
 from tests.driver import drive
 from tests.integration.snippets import SNIPPETS
@@ -190,3 +191,12 @@ def test_the_measured_tables_are_the_results(name: str) -> None:
 def test_links_within_the_repository_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_table_of_conformance_is_what_the_command_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert conformance_table.main([]) == 0
+    printed = capsys.readouterr().out.partition("\n\n")[0]
+    shown = README.partition("<!-- table: conformance -->\n")[2].partition("\n\n")[0]
+    assert shown == printed
