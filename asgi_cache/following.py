@@ -118,7 +118,13 @@ class Turns:
                 taken = await leasing.take(lease)
                 if taken is not False:
                     flight.lease = lease if taken else None
-                    return flight
+                    # It may have been given back, with a response, since the store was read.
+                    found = (await self._cache.select(follower.screened, store)).stored
+                    if found is None or not follower.may_have(found):
+                        return flight
+                    lease.give_back(left=True)
+                    flight.complete(found)
+                    return Outcome(Verdict.COMPLETE, found)
                 told = await ears.next(until - clock())
         flight.release(Refusal.LEADER_LATE)
         return Outcome(Verdict.LATE)
