@@ -14,8 +14,8 @@ How a request flows, in one direction::
 ``policy``
     What RFC 9111 and the design say, pure: no clock, no loop, no store. A file per section.
 ``stores``
-    Values in and out of memory or Redis; stamps for invalidation; deadlines.
-``cache``: ``selection``, ``keeping``, ``scopes``, ``notes``, ``metrics``, ``handle``
+    Values in and out of memory or Redis; stamps for invalidation; deadlines, circuit breaker.
+``cache``: ``selection``, ``keeping``, ``scopes``, ``notes``, ``metrics``, ``health``, ``handle``
     Keys and a store together: select, keep, invalidate, purge.
 ``messages``, ``admission``, ``capture``, ``anonymous``
     One fill: the app's messages, its judgement, the copy that is kept, the two runs.
@@ -36,10 +36,13 @@ from asgi_cache.errors import (
     CacheError,
     ConfigurationError,
     CorruptRecord,
+    StoreAway,
     StoreError,
+    StoreRefused,
     StoreUnavailable,
 )
 from asgi_cache.handle import Handle, from_scope
+from asgi_cache.health import Health
 from asgi_cache.middleware import CacheMiddleware
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.settings import Rule, Settings
@@ -60,13 +63,16 @@ __all__ = [
     "Decision",
     "GuardedStore",
     "Handle",
+    "Health",
     "MemoryStore",
     "RedisStore",
     "Refusal",
     "Rule",
     "Settings",
     "Store",
+    "StoreAway",
     "StoreError",
+    "StoreRefused",
     "StoreUnavailable",
     "TimingMiddleware",
     "__version__",

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from asgi_cache.errors import ConfigurationError, StoreError, StoreUnavailable
+from asgi_cache.health import health_of
 from asgi_cache.keeping import Keeper
+from asgi_cache.leasing import Leasing
 from asgi_cache.metrics import Failures, Metrics
 from asgi_cache.notes import KeyNotes
 from asgi_cache.policy.keys import EPOCH, NAMESPACE, Target, group_stamps, target_of
@@ -19,16 +21,18 @@ from asgi_cache.scopes import purged_names
 from asgi_cache.selection import Selector
 from asgi_cache.settings import Settings
 from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore
-from asgi_cache.stores.base import Store
+from asgi_cache.stores.base import Leased, Store
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
+    from asgi_cache.health import Health
     from asgi_cache.policy.decision import Refusal
     from asgi_cache.policy.reuse import Screened
 
 MAX_HEAD_BYTES: Final = 1024 * 1024
 """What a record may have besides its body: far beyond any head that a server sends."""
+OnError: TypeAlias = Literal["raise", "queue"]
 STAMP_LIFE_FLOOR: Final = 7200.0
 """Seconds that a stamp lives at least: what carries it is usually younger."""
 
@@ -53,7 +57,7 @@ class Cache:
         self.store = open_store(settings)
         self.local_store = None if isinstance(self.store, GuardedStore) else self.store
         """The store where it needs no guard: this process's memory."""
-        self.metrics = Metrics()
+        self.metrics = Metrics(self.store)
         self.filling_bytes = 0
         """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
         self.now = self.store.now
@@ -72,6 +76,14 @@ class Cache:
         self.settle = keeper.settle
         self.stamped = keeper.stamped
         self.complete = keeper.complete
+        inner = self.store.store if isinstance(self.store, GuardedStore) else self.store
+        life, timeout = settings.collapse_timeout, settings.store_timeout
+        self.leasing = (
+            Leasing(inner, self._failures, life, timeout)
+            if life and isinstance(inner, Leased)
+            else None
+        )
+        """How workers agree on one fill of a key; ``None``: there is one worker."""
         self.is_joinable = keeper.is_joinable
         self.keep = keeper.keep
         self.discard = keeper.discard
@@ -87,12 +99,26 @@ class Cache:
         return store.within(store.budget()) if isinstance(store, GuardedStore) else store
 
     async def invalidate(self, names: Sequence[bytes], store: Store) -> None:
-        """Replace the stamps that a successful unsafe request spoils (RFC 9111 §4.4)."""
+        """Replace the stamps that a successful unsafe request spoils (RFC 9111 §4.4).
+
+        Where the store cannot, that waits until it can.
+        """
         self.metrics.invalidations += 1
         try:
             await store.replace(names, (), self._life)
+        except asyncio.CancelledError:
+            self._queue(names, ())
+            raise
         except Exception as error:
+            self._queue(names, ())
             self.failed("invalidation", error)
+
+    def _queue(self, names: Sequence[bytes], soft_names: Sequence[bytes]) -> bool:
+        """Have *names* replaced later; ``False``: this store does not keep what waits."""
+        if isinstance(self.store, GuardedStore):
+            self.store.queue(names, soft_names, self._life, NAMESPACE)
+            return True
+        return False
 
     async def shielded(self, write: Coroutine[Any, Any, None]) -> None:
         """Wait for *write*, which goes on where whoever waits is cancelled."""
@@ -136,6 +162,7 @@ class Cache:
         group: str | None = None,
         all_queries: bool = False,
         soft: bool = False,
+        on_error: OnError = "raise",
     ) -> None:
         """Make everything stored for a URL (every variant), or of a group, invalid.
 
@@ -143,16 +170,20 @@ class Cache:
         *all_queries*: whatever the query. *soft*: stale instead of gone. A request that begins
         after this has returned is not answered with a response whose fill began before. Raises
         :class:`ConfigurationError` for a URL that names nothing, :class:`StoreError` where the
-        store could not carry it out.
+        store could not carry it out; *on_error* ``"queue"``: it is then kept in this process, and
+        carried out as soon as the store can. Until then this process answers no request from
+        what was purged; others do.
         """
         if (url is None) == (group is None):
             raise ConfigurationError("purge takes a URL or group=..., one of them")
         if group is not None:
             if all_queries:
                 raise ConfigurationError("purge: all_queries goes with a URL, not with a group")
-            await self._replace([EPOCH], [group_stamps(group, b"")[0]], soft=soft)
+            names = [group_stamps(group, b"")[0]]
+            await self._replace([EPOCH], names, soft=soft, on_error=on_error)
         elif url is not None:
-            await self._replace([], self._stamps_of(url, all_queries), soft=soft)
+            names = self._stamps_of(url, all_queries)
+            await self._replace([], names, soft=soft, on_error=on_error)
 
     def _stamps_of(self, url: str, all_queries: bool) -> list[bytes]:
         """The stamps that a purge of *url* replaces."""
@@ -170,24 +201,44 @@ class Cache:
         return purged_names(found, all_queries)
 
     async def purge_targets(
-        self, targets: Sequence[Target], *, all_queries: bool = False, soft: bool = False
+        self,
+        targets: Sequence[Target],
+        *,
+        all_queries: bool = False,
+        soft: bool = False,
+        on_error: OnError = "raise",
     ) -> None:
         """As :meth:`purge`, for targets that were resolved elsewhere."""
-        await self._replace([], purged_names(targets, all_queries), soft=soft)
+        await self._replace([], purged_names(targets, all_queries), soft=soft, on_error=on_error)
 
-    async def purge_all(self, *, soft: bool = False) -> None:
-        """Make everything in this cache's namespace invalid; *soft*: stale instead of gone."""
-        await self._replace([], [NAMESPACE], soft=soft)
+    async def purge_all(self, *, soft: bool = False, on_error: OnError = "raise") -> None:
+        """Make everything in this cache's namespace invalid; *soft*: stale instead of gone.
 
-    async def _replace(self, first: list[bytes], names: list[bytes], *, soft: bool) -> None:
+        *on_error* as for :meth:`purge`.
+        """
+        await self._replace([], [NAMESPACE], soft=soft, on_error=on_error)
+
+    async def _replace(
+        self, first: list[bytes], names: list[bytes], *, soft: bool, on_error: OnError
+    ) -> None:
+        if on_error not in ("raise", "queue"):
+            raise ConfigurationError(f"on_error is {on_error!r}; it must be 'raise' or 'queue'")
         hard, soft_names = (first, names) if soft else (first + names, [])
         try:
             await self.store.replace(hard, soft_names, self._life)
-        except StoreError:
-            raise
         except Exception as error:
-            raise StoreUnavailable(f"the purge was not carried out: {error!r}") from error
-        self.metrics.purges += 1
+            if on_error == "queue" and self._queue(hard, soft_names):
+                self.failed("purge", error)
+            elif isinstance(error, StoreError):
+                raise
+            else:
+                raise StoreUnavailable(f"the purge was not carried out: {error!r}") from error
+        else:
+            self.metrics.purges += 1
+
+    def health(self) -> Health:
+        """How the store is, as far as this process knows; asks nobody, so it costs nothing."""
+        return health_of(self.store)
 
     async def aclose(self) -> None:
         """Close the connections that this cache opened; it may be used again."""
@@ -197,12 +248,22 @@ class Cache:
             if writes:
                 await asyncio.wait(writes)
         await self.store.aclose()
+        waiting = self.health().waiting
+        if waiting:
+            self.log("close", StoreUnavailable(f"{waiting} invalidations were not carried out"))
 
 
 def open_store(settings: Settings) -> Store:
     """The store that *settings* name, guarded unless it is this process's own memory."""
     store = settings.store
-    if isinstance(store, MemoryStore | GuardedStore):
+    if isinstance(store, MemoryStore):
+        return store
+    if settings.secret and isinstance(store, Store):
+        raise ConfigurationError(
+            "secret = ***: allowed is [] with a store that was made elsewhere, which cannot be "
+            "told it; RedisStore takes secrets=[...] itself."
+        )
+    if isinstance(store, GuardedStore):
         return store
     if isinstance(store, str) and store.startswith("memory:"):
         return MemoryStore(settings.near_bytes)
@@ -211,6 +272,7 @@ def open_store(settings: Settings) -> Store:
             store,
             settings.namespace,
             max_record_bytes=settings.max_body_bytes + MAX_HEAD_BYTES,
+            secrets=settings.secret,
         )
     return GuardedStore(
         store, timeout=settings.store_timeout, request_timeout=settings.request_store_timeout

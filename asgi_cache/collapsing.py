@@ -18,6 +18,7 @@ from asgi_cache.policy.decision import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from asgi_cache.leasing import Lease
     from asgi_cache.model import Stamp, StoredResponse
 
 
@@ -61,12 +62,14 @@ Suits: TypeAlias = "Callable[[StoredResponse], bool]"
 class Flight:
     """One fill that others may wait for; it ends once, and what comes later changes nothing."""
 
-    __slots__ = ("_close", "_followers", "_over", "shared_read")
+    __slots__ = ("_close", "_followers", "_over", "lease", "shared_read")
 
     def __init__(self, close: Callable[[], None]) -> None:
         self._close = close
         self._followers: dict[asyncio.Future[Outcome], Suits] = {}
         self._over = asyncio.Event()
+        self.lease: Lease | None = None
+        """The right to it over all workers; ``None``: nobody asked."""
         self.shared_read: asyncio.Future[Mapping[bytes, Stamp | None]] | None = None
         """Stamps that all followers need and read together."""
 
@@ -120,6 +123,8 @@ class Flight:
             return
         self._over.set()
         self._close()
+        if self.lease is not None and outcome.verdict is not Verdict.COMPLETE:
+            self.lease.give_back(left=outcome.verdict is Verdict.LEFT)
         for told in list(self._followers):
             self._tell(told, outcome)
 

@@ -23,5 +23,13 @@ class StoreUnavailable(StoreError):  # noqa: N818 - a state, as in HTTP's 503
     """The store did not answer: unreachable, over its deadline, or refusing commands."""
 
 
+class StoreAway(StoreUnavailable):
+    """The store was not even asked: it has failed too often, or an invalidation waits for it."""
+
+
+class StoreRefused(StoreUnavailable):
+    """The store answered that it does not write now: out of memory, read-only, not permitted."""
+
+
 class CorruptRecord(StoreError):  # noqa: N818 - names what was found
     """Stored bytes that are not a record of this version, or not the record of this key."""

@@ -128,6 +128,8 @@ class Fetcher:
             await capture.finish()
             if flight is not None:
                 flight.release(None)
+                if flight.lease is not None:
+                    flight.lease.give_back(left=True)
         return capture.has_kept
 
     async def _followed(

@@ -100,8 +100,9 @@ class Filling:
         try:
             if kept is None:
                 return None
+            lease = None if self.flight is None else self.flight.lease
             outcome = await self._cache.keep(
-                kept, self._screened, self._selection, self._store, before
+                kept, self._screened, self._selection, self._store, before, lease
             )
         finally:
             self.release()

@@ -6,8 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from asgi_cache.collapsing import Flight, Flights, Outcome, Verdict
+from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.keys import nominated_values, plain_values
 from asgi_cache.policy.reuse import may_answer
+from asgi_cache.stores.base import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +67,14 @@ class Turns:
                     return Outcome(Verdict.COMPLETE, found)
                 flight = self._flights.at(place)
             if flight is None:
-                return self._flights.open(place) if leads else None
+                if not leads:
+                    return None
+                flight = self._flights.open(place)
+                try:
+                    return await self._agreed(flight, values, follower, store, until)
+                except BaseException:
+                    flight.leave()
+                    raise
             if flight.waiting >= settings.max_followers or not settings.collapse_timeout:
                 return None
             outcome = await flight.follow(follower.may_have, until - clock())
@@ -77,6 +86,49 @@ class Turns:
                 return outcome
         return outcome
 
+    async def _agreed(
+        self,
+        flight: Flight,
+        values: object,
+        follower: _Follower,
+        store: Store,
+        until: float,
+    ) -> Flight | Outcome:
+        """*flight* where no other worker is at it, else what came of that one's fill."""
+        leasing = self._cache.leasing
+        if leasing is None or not follower.selection.available:
+            return flight
+        lease = leasing.lease(follower.screened, values)
+        taken = await leasing.take(lease)
+        if taken is not False:
+            flight.lease = lease if taken else None
+            return flight
+        clock = asyncio.get_running_loop().time
+        told: bytes | None = None
+        async with await leasing.ears(lease) as ears:
+            while clock() < until:
+                # Asked again before the first wait: it may have ended before anything was heard.
+                found = (await self._cache.select(follower.screened, store)).stored
+                if found is not None and follower.may_have(found):
+                    flight.complete(found)
+                    return Outcome(Verdict.COMPLETE, found)
+                if told == NOTHING:
+                    flight.release(None)
+                    return Outcome(Verdict.RELEASED)
+                taken = await leasing.take(lease)
+                if taken is not False:
+                    flight.lease = lease if taken else None
+                    # It may have been given back, with a response, since the store was read.
+                    found = (await self._cache.select(follower.screened, store)).stored
+                    if found is None or not follower.may_have(found):
+                        return flight
+                    lease.give_back(left=True)
+                    flight.complete(found)
+                    return Outcome(Verdict.COMPLETE, found)
+                told = await ears.next(until - clock())
+        flight.release(Refusal.LEADER_LATE)
+        return Outcome(Verdict.LATE)
+
 
 class _Follower:
     """One request that waits."""
@@ -84,14 +136,14 @@ class _Follower:
     def __init__(
         self, cache: Cache, screened: Screened, selection: Selection, folded: Folded
     ) -> None:
+        self.screened = screened
+        self.selection = selection
         self._cache = cache
-        self._screened = screened
-        self._selection = selection
         self._folded = folded
 
     def may_have(self, stored: StoredResponse) -> bool:
         """Whether *stored*, its body perhaps still to come, may answer this request."""
-        screened = self._screened
+        screened = self.screened
         if stored.fresh_until <= self._cache.now():
             return False
         if screened.personal and not may_answer(screened.shape, stored):
@@ -106,7 +158,7 @@ class _Follower:
         Each stamp that *stored* carries must be the one that this request read; those of groups
         that only the response names are read now, once for all who waited.
         """
-        selection = self._selection
+        selection = self.selection
         if not self.may_have(stored):
             return False
         if not selection.available:
@@ -135,7 +187,7 @@ class _Follower:
         return found
 
     async def _read(self, names: list[bytes], store: Store) -> Mapping[bytes, Stamp | None]:
-        screened = self._screened
+        screened = self.screened
         try:
             _, stamps = await store.read(screened.target, screened.key, (), names)
         except Exception as error:

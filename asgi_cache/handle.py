@@ -11,7 +11,7 @@ from asgi_cache.policy.keys import Target, target_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asgi_cache.cache import Cache
+    from asgi_cache.cache import Cache, OnError
     from asgi_cache.model import RequestHead
 
 
@@ -31,10 +31,13 @@ class Handle:
         group: str | None = None,
         all_queries: bool = False,
         soft: bool = False,
+        on_error: OnError = "raise",
     ) -> None:
         """As :meth:`asgi_cache.Cache.purge`; *url* may be relative to the request's."""
         if url is None or group is not None:
-            await self.cache.purge(url, group=group, all_queries=all_queries, soft=soft)
+            await self.cache.purge(
+                url, group=group, all_queries=all_queries, soft=soft, on_error=on_error
+            )
             return
         request = self._request
         settings = self.cache.settings
@@ -45,11 +48,13 @@ class Handle:
             raise ConfigurationError(
                 f"purge: {url!r} names no host, and the request has no valid Host to take it from"
             )
-        await self.cache.purge_targets([target], all_queries=all_queries, soft=soft)
+        await self.cache.purge_targets(
+            [target], all_queries=all_queries, soft=soft, on_error=on_error
+        )
 
-    async def purge_all(self, *, soft: bool = False) -> None:
+    async def purge_all(self, *, soft: bool = False, on_error: OnError = "raise") -> None:
         """As :meth:`asgi_cache.Cache.purge_all`."""
-        await self.cache.purge_all(soft=soft)
+        await self.cache.purge_all(soft=soft, on_error=on_error)
 
 
 def from_scope(scope: Mapping[str, Any]) -> Handle:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from asgi_cache.errors import StoreRefused
 from asgi_cache.model import NominatedFields, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.keys import EPOCH, variant_slots
@@ -16,6 +18,7 @@ from asgi_cache.stores.base import VARIANT_SLOTS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from asgi_cache.leasing import Lease
     from asgi_cache.metrics import Failures
     from asgi_cache.model import Record
     from asgi_cache.notes import KeyNotes
@@ -89,11 +92,13 @@ class Keeper:
         selection: Selection,
         store: Store,
         before: StoredResponse | None = None,
+        lease: Lease | None = None,
     ) -> StoredResponse | Refusal:
         """Store what :meth:`complete` returned, and return it as it is stored.
 
         The refusal where a purge or the store forbids, or where it is *before*, freshened, and
-        something newer has been stored since (RFC 9111 §4.3.4).
+        something newer has been stored since (RFC 9111 §4.3.4); where *lease* has gone to another
+        worker, that one's is what counts.
         """
         try:
             if before is not None and await self.is_overtaken(before, screened, store):
@@ -103,12 +108,10 @@ class Keeper:
                 if not await self._settle_groups(names, screened, selection, store):
                     return Refusal.PURGED
                 stored = replace(stored, stamps=carry(names, selection.stamps))
-            await store.write(
-                screened.target,
-                screened.key,
-                self._placed(stored, selection),
-                [name for name, _, _ in stored.stamps],
-            )
+            records = self._placed(stored, selection)
+            stamps = [name for name, _, _ in stored.stamps]
+            if not await self._written(screened, store, records, stamps, lease):
+                return Refusal.OVERTAKEN
         except Exception as error:
             self._failures.see("write", error)
             return Refusal.STORE_UNAVAILABLE
@@ -159,6 +162,21 @@ class Keeper:
                 slot = second if replaces else first
         fields = NominatedFields(names, tuple(dict.fromkeys(groups))[:MAX_GROUPS], until)
         return {0: fields, slot: stored}
+
+    async def _written(
+        self,
+        screened: Screened,
+        store: Store,
+        records: Mapping[int, Record],
+        stamps: Sequence[bytes],
+        lease: Lease | None,
+    ) -> bool:
+        """Write *records*; ``False`` where the lease for them has gone to another worker."""
+        if lease is not None:
+            with contextlib.suppress(StoreRefused):  # then without: it only saves calls
+                return await lease.write(screened.key, records, stamps)
+        await store.write(screened.target, screened.key, records, stamps)
+        return True
 
     async def is_overtaken(self, before: StoredResponse, screened: Screened, store: Store) -> bool:
         """Whether another response than *before* has been stored in its place since."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from asgi_cache.errors import CacheError
+from asgi_cache.errors import CacheError, StoreAway
 from asgi_cache.policy.decision import Decision, Refusal
+
+if TYPE_CHECKING:
+    from asgi_cache.stores.base import Store
 
 LOG_INTERVAL: Final = 1.0
 
@@ -15,7 +18,7 @@ logger = logging.getLogger("asgi_cache")
 
 
 class Metrics:
-    """Counts since construction, of this process.
+    """Counts since construction, of this process; *store* counts its corrupt records itself.
 
     The lists are indexed by ``Decision.index`` and ``Refusal.index``, so that counting a hit is
     an addition and not a call.
@@ -23,10 +26,11 @@ class Metrics:
 
     __slots__ = (
         *("decisions", "invalidations", "purges", "refusals"),
-        *("collapsed", "revalidations", "store_failures", "stores"),
+        *("_store", "collapsed", "revalidations", "store_failures", "stores"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store
         self.decisions = [0] * len(Decision)
         self.refusals = [0] * len(Refusal)
         self.stores = 0
@@ -37,6 +41,11 @@ class Metrics:
         self.invalidations = 0
         self.purges = 0
         self.store_failures = 0
+
+    @property
+    def corrupt_records(self) -> int:
+        """Values that the store read and that are no record of ours, or none with our seal."""
+        return getattr(self._store, "corrupt_records", 0)
 
     def by_label(self) -> dict[str, int]:
         """The counters that are not zero, by ``decision.<label>``, ``refusal.<label>`` and name."""
@@ -53,6 +62,7 @@ class Metrics:
                 "invalidations",
                 "purges",
                 "store_failures",
+                "corrupt_records",
             )
         }
         return {name: count for name, count in counts.items() if count}
@@ -68,7 +78,9 @@ class Failures:
         self._logged_at: dict[str, float] = {}
 
     def see(self, operation: str, error: Exception) -> None:
-        """Count *error* as a failure of the store, and log it."""
+        """Count *error* as a failure of the store, and log it, unless the store was not asked."""
+        if isinstance(error, StoreAway):
+            return
         self.metrics.store_failures += 1
         self.log(f"store: {operation}", error)
 

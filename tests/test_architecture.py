@@ -37,12 +37,14 @@ LAYERS: Final = (
     ),
     (
         *("stores", "stores.base", "stores.codec", "stores.connections"),
-        *("stores.guarded", "stores.memory", "stores.redis"),
+        *("stores.guarded", "stores.leases", "stores.memory", "stores.pools", "stores.redis"),
+        *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
+        *("stores.probing", "stores.sealing"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
-        *("messages", "metrics", "notes", "scopes", "selection"),
-        *("keeping", "cache", "handle"),
+        *("messages", "metrics", "health", "notes", "scopes", "selection"),
+        *("leasing", "keeping", "cache", "handle"),
     ),
     (
         *(
@@ -72,10 +74,19 @@ TYPE_ONLY: Final = (
 )
 """Imports upwards that are for annotations alone."""
 
-SHARED_BY_STORES: Final = ("stores.base", "stores.codec", "stores.connections")
+SHARED_BY_STORES: Final = (
+    *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
+    "stores.sealing",
+)
 """What a store may import of its siblings."""
 
-REDIS: Final = ("stores.redis", "stores.connections")
+PARTS_OF_A_STORE: Final = {
+    "stores.guarded": ("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
+    **dict.fromkeys(("stores.breaker", "stores.journal", "stores.probing"), ("stores.locking",)),
+}
+"""What one store alone is made of."""
+
+REDIS: Final = ("stores.redis", "stores.connections", "stores.pools")
 """Where redis may be imported."""
 
 PURE: Final = (
@@ -169,7 +180,8 @@ def is_allowed(module: str, one: Import) -> bool:
         return one.for_types and (module, one.module) in TYPE_ONLY
     if module.startswith("stores."):
         sibling = one.module.startswith("stores")
-        return one.module in SHARED_BY_STORES if sibling else not one.module.startswith("policy")
+        allowed = (*SHARED_BY_STORES, *PARTS_OF_A_STORE.get(module, ()))
+        return one.module in allowed if sibling else not one.module.startswith("policy")
     return module != "timing" or one.module == "errors"
 
 
@@ -331,6 +343,7 @@ def test_all_public_names_are_there() -> None:
         ("stores.memory", "from asgi_cache.policy.keys import EPOCH"),
         ("stores.memory", "from asgi_cache.stores.redis import RedisStore"),
         ("stores.memory", "from asgi_cache.stores import RedisStore"),
+        ("stores.redis", "from asgi_cache.stores.breaker import Breaker"),
         ("stores.memory", "from redis.asyncio import Redis"),
         ("cache", "import redis"),
         ("cache", "from asgi_cache.capture import Capture"),

@@ -422,11 +422,11 @@ def test_an_unreachable_redis_is_one_line(
 
 
 def test_check_says_that_redis_does_not_answer(call: Callable[..., Outcome]) -> None:
-    code, out, error = call("check", "--store", f"redis://:secret@127.0.0.1:{free_port()}/0")
+    code, out, error = call("check", "--store", f"redis://:hunter2@127.0.0.1:{free_port()}/0")
     assert (code, error.count("\n")) == (2, 1)
     assert "does not answer: ConnectionError" in error
     assert "redis://:***@127.0.0.1" in out
-    assert "secret" not in out + error
+    assert "hunter2" not in out + error
 
 
 # ---------------------------------------------------------------------- check
@@ -511,6 +511,21 @@ def test_check_shows_no_debug_token(
     monkeypatch.setenv("ASGI_CACHE_DEBUG_TOKEN", "hunter 2")
     line = refused(call("check"))
     assert "debug_token = *** (from ASGI_CACHE_DEBUG_TOKEN)" in line
+    assert "hunter" not in line
+
+
+def test_check_shows_no_secret(
+    call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASGI_CACHE_SECRET", '["hunter2-hunter2-1", "hunter2-hunter2-2"]')
+    code, out, error = call("check")
+    assert (code, error) == (0, "")
+    assert "hunter2" not in out
+    (row,) = [line for line in out.splitlines() if line.strip().startswith("secret")]
+    assert row.split() == ["secret", "***,", "***", "ASGI_CACHE_SECRET"]
+    monkeypatch.setenv("ASGI_CACHE_SECRET", '["hunter2-hunter2-1", "hunter2"')
+    line = refused(call("check"))
+    assert "secret = *** (from ASGI_CACHE_SECRET)" in line
     assert "hunter" not in line
 
 

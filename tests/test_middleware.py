@@ -702,7 +702,9 @@ async def test_an_unsafe_request_has_one_budget_for_the_store() -> None:
     guarded = asgi_cache.GuardedStore(store, timeout=0.01, request_timeout=0.01)
     app = asgi_cache.wrap(Recorder(), store=guarded)
     assert (await drive(app, method="POST")).status == 200
-    assert store.operations == ["replace"]
+    # Another one may be under way, of what waits now, at no request's expense.
+    assert store.operations in (["replace"], ["replace"] * 2)
+    assert len(guarded.journal) == 1
 
 
 async def test_a_status_may_be_an_enumeration() -> None:

@@ -17,7 +17,9 @@ from starlette.routing import Route
 
 import asgi_cache
 from asgi_cache import Cache, CacheMiddleware, GuardedStore, RedisStore
+from asgi_cache.stores import probing
 from tests.driver import BODY, START, Connection, Exchange, Recorder, SpyStore, drive, http_scope
+from tests.stores.wire import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -596,8 +598,13 @@ def guarded(store: SpyStore) -> GuardedStore:
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("make", [lambda store: store, guarded], ids=["memory", "guarded"])
 async def test_g17_a_store_that_raises_costs_no_answer(
-    make: Callable[[SpyStore], Any], operation: str, error: Exception
+    make: Callable[[SpyStore], Any],
+    operation: str,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(probing, "INTERVAL", 0.0)
+    monkeypatch.setattr(probing, "JITTER", 0.0)
     spy = SpyStore()
     recorder = Recorder([("cache-control", "max-age=60"), ("cache-groups", '"a"')])
     app = asgi_cache.wrap(recorder, store=make(spy), paths={"/rule": 60})
@@ -611,6 +618,8 @@ async def test_g17_a_store_that_raises_costs_no_answer(
     if operation in ("read", "settle"):
         assert "detail=store-unavailable" in exchange.cache_status
     spy.failing.clear()
+    health = cache_of(app).health
+    await until(lambda: health().available and not health().waiting)
     await drive(app)
     assert (await drive(app)).hit
 

@@ -16,6 +16,8 @@ from asgi_cache.errors import ConfigurationError
 from asgi_cache.settings import Rule, Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from asgi_cache.model import RequestHead, ResponseHead
 
 MIB = 1024 * 1024
@@ -128,6 +130,7 @@ DEFAULTS: dict[str, object] = {
     "name": "asgi-cache",
     "debug_token": None,
     "response_time": "ms",
+    "secret": (),
 }
 
 
@@ -200,6 +203,9 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ("debug_token", None, None),
     ("response_time", "s", "s"),
     ("response_time", False, False),
+    ("secret", [], ()),
+    ("secret", ["x" * 16], ("x" * 16,)),
+    ("secret", tuple("abcdefgh"[at] * 200 for at in range(8)), tuple(c * 200 for c in "abcdefgh")),
 ]
 
 
@@ -286,6 +292,14 @@ REFUSED: list[tuple[str, object, str, str]] = [
         ("debug_token", value, "***", "is 1 to 200 printable characters of ASCII without white")
         for value in ("", "a b", "a\n", "\x7f", "é", "x" * 201, b"x", 5, True, ["x"])
     ),
+    *(
+        ("secret", value, "***", "at most 8, each 16 to 200 printable characters without white")
+        for value in (
+            *("x" * 16, b"x" * 16, None, True, 5, {"x" * 16}, {"x" * 16: 1}, [b"x" * 16], [5]),
+            *(["x" * 15], ["x" * 201], ["x" * 16, ""], ["x" * 16 + " "], ["x" * 16 + "\n"]),
+            *(["x" * 16 + "\ud800"], ["x" * 16] * 9, [["x" * 16]]),
+        )
+    ),
     ("cookies", "all", "'all'", "'explicit' or 'ignore'"),
     ("cookies", [], "[]", "'explicit' or 'ignore'"),
     ("key", "module:function", "'module:function'", "a function, or None"),
@@ -328,7 +342,6 @@ def test_a_wrong_value_is_refused(name: str, value: object, shown: str, allowed:
         ("_env_prefix", "allowed are"),
         # Settings of later releases.
         ("server_timing", ""),
-        ("secret", ""),
         ("compress_bytes", ""),
     ],
 )
@@ -494,6 +507,54 @@ def test_a_redacted_debug_token_is_not_mistaken_for_a_real_one() -> None:
     shown = Settings(debug_token="hunter2").model_dump()["debug_token"]
     assert refusal(debug_token=shown) == (
         "debug_token = ***: this is the mark that stands for a redacted one."
+    )
+
+
+def test_a_secret_is_never_shown() -> None:
+    secrets = ["hunter2-hunter2-1", "hunter2-hunter2-2"]
+    settings = Settings(secret=secrets)
+    assert settings.secret == tuple(secrets)
+    assert settings.model_copy().secret == tuple(secrets)
+    assert settings.shown()["secret"] == settings.model_dump()["secret"] == ("***", "***")
+    assert Settings().shown()["secret"] == Settings().model_dump()["secret"] == ()
+    for text in (repr(settings), str(settings), settings.model_dump_json(), f"{settings!r:>10}"):
+        assert "hunter2" not in text
+        assert "***" in text
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        *("hunter2-hunter2-hunter2", ["hunter2"], ["hunter2-hunter2 hunter2"], [b"hunter2"]),
+        *(["hunter2-hunter2-1", "hunter2"], ["hunter2-hunter2"] * 9, {"hunter2-hunter2": 1}),
+    ],
+)
+def test_a_refusal_never_quotes_a_secret(
+    secret: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for overrides in ({}, {"keep": -1}, {"paths": {"/a": -1}}):
+        text = refusal(secret=secret, **overrides)
+        assert "hunter2" not in text
+        assert "secret = ***: allowed is a list (in the environment JSON) of at most 8" in text
+    texts = [secret, f'["{secret}'] if isinstance(secret, str) else []
+    if "[b" not in repr(secret):
+        texts.append(json.dumps(secret))
+        file = tmp_path / "asgi-cache.toml"
+        file.write_text(f"secret = {json.dumps(secret).replace(':', '=')}".replace('{"', '{ "'))
+        monkeypatch.setenv("ASGI_CACHE_CONFIG", str(file))
+        assert "hunter2" not in refusal()
+        assert refusal().startswith("secret = *** (from ")
+        monkeypatch.delenv("ASGI_CACHE_CONFIG")
+    for text in texts:
+        monkeypatch.setenv("ASGI_CACHE_SECRET", text)
+        assert refusal().startswith("secret = *** (from ASGI_CACHE_SECRET): allowed is a list")
+        assert "hunter2" not in refusal()
+
+
+def test_a_redacted_secret_is_not_mistaken_for_a_real_one() -> None:
+    shown = Settings(secret=["hunter2-hunter2-1"]).model_dump()["secret"]
+    assert refusal(secret=shown) == (
+        "secret = ***: this is the mark that stands for a redacted one."
     )
 
 

@@ -51,6 +51,11 @@ FROM_TEXT: list[tuple[str, str, object]] = [
     ("honor_request_directives", "on", True),
     ("cookies", "ignore", "ignore"),
     ("debug_token", "60", "60"),
+    (
+        "secret",
+        '["a-secret-of-twenty-1", "0123456789abcdef"]',
+        ("a-secret-of-twenty-1", "0123456789abcdef"),
+    ),
     ("response_time", "s", "s"),
     ("response_time", "False", False),
     ("authorities", '["a.example", "b.example:8080"]', ("a.example", "b.example:8080")),
@@ -136,7 +141,7 @@ def test_a_number_within_json_is_not_a_text(monkeypatch: pytest.MonkeyPatch) -> 
         ("ASGI_CACHE_CONFIGURATION", "did you mean ASGI_CACHE_CONFIG?"),
         ("ASGI_CACHE_", "there is no such setting"),
         ("ASGI_CACHE_PATHS__A", "did you mean ASGI_CACHE_PATHS?"),
-        ("ASGI_CACHE_SECRET", "there is no such setting"),
+        ("ASGI_CACHE_SECRETS", "did you mean ASGI_CACHE_SECRET?"),
         ("ASGI_CACHE_SERVER_TIMING", "there is no such setting"),
     ],
 )

@@ -245,7 +245,7 @@ def secret(key: str, check: Check[T]) -> Check[T]:
     """What *check* allows, refused without a word of what was given; *key*: the setting."""
 
     def check_secret(value: object) -> T:
-        if value == REDACTED:
+        if value == REDACTED or (isinstance(value, list | tuple) and REDACTED in value):
             text = "this is the mark that stands for a redacted one"
         else:
             try:

@@ -14,6 +14,9 @@ from asgi_cache.settings.sources import FromText
 
 MOST_VARY_NAMES: Final = 8
 MOST_BYTES: Final = 2**62
+MOST_SECRETS: Final = 8
+LEAST_SECRET: Final = 16
+"""Characters of a secret."""
 _ALWAYS_CREDENTIALS: Final = ("cookie", "authorization", "proxy-authorization")
 _LONGEST: Final = allowed.LONGEST_SECONDS
 _NUMBER: Final = FromText(sources.read_number)
@@ -45,6 +48,32 @@ def _statuses(value: object) -> list[int]:
 def _authorities(value: object) -> list[str]:
     what = "hosts as in a Host field ('shop.example', 'shop.example:8080')"
     return [host.lower() for host in allowed.several(what, allowed.is_authority)(value)]
+
+
+def _secrets(value: object) -> list[str]:
+    each = allowed.printable("", 200, " ")
+    try:
+        if not isinstance(value, list | tuple) or len(value) > MOST_SECRETS:
+            raise ValueError
+        if any(len(each(one)) < LEAST_SECRET for one in value):
+            raise ValueError
+    except ValueError:
+        # Raised out here so that no context keeps one.
+        pass
+    else:
+        return list(value)
+    raise ValueError(
+        f"a list (in the environment JSON) of at most {MOST_SECRETS}, each {LEAST_SECRET} to 200 "
+        "printable characters without white space"
+    )
+
+
+def _read_secrets(text: str) -> object:
+    """As JSON; what is none is refused where the value is checked, which quotes nothing."""
+    try:
+        return sources.read_json(text)
+    except ValueError:
+        return text
 
 
 seconds: Final = allowed.number(
@@ -120,6 +149,9 @@ StoreChoice: TypeAlias = Annotated[Any, BeforeValidator(allowed.store), _TEXT]
 Namespace: TypeAlias = Annotated[str, BeforeValidator(_namespace), _TEXT]
 CacheName: TypeAlias = Annotated[str, BeforeValidator(_name), _TEXT]
 DebugToken: TypeAlias = Annotated[str | None, BeforeValidator(_debug_token), _TEXT]
+Secrets: TypeAlias = Annotated[
+    tuple[str, ...], BeforeValidator(allowed.secret("secret", _secrets)), FromText(_read_secrets)
+]
 FieldNames: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_field_names), _JSON]
 FieldPatterns: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_field_patterns), _JSON]
 Authorities: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_authorities), _JSON]

@@ -47,8 +47,8 @@ class Settings(BaseSettings):
     """All settings. Durations are seconds (``float``), sizes bytes (``int``).
 
     Raises :class:`~asgi_cache.ConfigurationError`, one sentence for each name or value that is
-    wrong, wherever it comes from. Passwords in a store's URL and the debug token are hidden where
-    settings are shown.
+    wrong, wherever it comes from. Passwords in a store's URL, the debug token and the secrets are
+    hidden where settings are shown.
     """
 
     model_config = SettingsConfigDict(
@@ -168,6 +168,8 @@ class Settings(BaseSettings):
     """Requests with ``ASGI-Cache-Debug: <token>`` are told their key there; ``None``: none are."""
     response_time: kinds.TimeUnit = "ms"
     """Unit of ``X-Response-Time``: ``ms`` (``1.234ms``), ``s`` (``0.0012s``); ``False``: none."""
+    secret: kinds.Secrets = ()
+    """Keys of the seals (HMAC) on records in Redis: the first signs, all verify; none: no seals."""
 
     def __init__(self, /, *, _resolved: Resolved | None = None, **overrides: Any) -> None:
         given, problems = _resolved or sources.resolve(
@@ -221,6 +223,10 @@ class Settings(BaseSettings):
     def _token_shown(self, token: str) -> str:
         return allowed.REDACTED
 
+    @field_serializer("secret")
+    def _secrets_shown(self, secrets: tuple[str, ...]) -> tuple[str, ...]:
+        return (allowed.REDACTED,) * len(secrets)
+
     @field_serializer("key", "rule", when_used="json-unless-none")
     def _function_shown(self, function: Callable[..., object]) -> str:
         return _name_of(function)
@@ -230,6 +236,7 @@ class Settings(BaseSettings):
         rows = self._values()
         rows["store"] = self._store_shown(self.store)
         rows["debug_token"] = self.debug_token and allowed.REDACTED
+        rows["secret"] = self._secrets_shown(self.secret)
         rows["paths"] = {
             template: rule and rule.model_dump(exclude_defaults=True)
             for template, rule in self.paths.items()

@@ -1,6 +1,6 @@
 """Where records and stamps lie: the protocol, the stores, and what stands between them."""
 
-from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Records, Stamps, Store
+from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Probed, Records, Stamps, Store
 from asgi_cache.stores.guarded import Budget, GuardedStore
 from asgi_cache.stores.memory import MemoryStore
 from asgi_cache.stores.redis import RedisStore
@@ -11,6 +11,7 @@ __all__ = [
     "Budget",
     "GuardedStore",
     "MemoryStore",
+    "Probed",
     "Records",
     "RedisStore",
     "Stamps",

@@ -24,7 +24,11 @@ RESPONSE_SLOT: Final = (0,)
 
 @runtime_checkable
 class Records(Protocol):
-    """Records by key and slot. Every method raises :class:`~asgi_cache.errors.StoreError` only."""
+    """Records by key and slot. Every method raises :class:`~asgi_cache.errors.StoreError` only.
+
+    :class:`~asgi_cache.errors.StoreUnavailable` says that the store did not answer: who guards it
+    leaves it alone after a few. :class:`~asgi_cache.errors.StoreRefused` says that it did.
+    """
 
     def now(self) -> float:
         """The store's clock: seconds since the epoch, the same for all workers on one store."""
@@ -76,6 +80,66 @@ class Stamps(Protocol):
         """
 
 
+STORED: Final = b"1"
+"""Said of a lease: there is a response now."""
+NOTHING: Final = b"0"
+"""Said of a lease: there will be no response, and nobody need wait for another."""
+LEFT: Final = b"-"
+"""Said of a lease: its holder is gone, and somebody else may try."""
+
+
+class Listening(Protocol):
+    """What one waiter hears of a lease."""
+
+    async def next(self, seconds: float) -> bytes | None:
+        """The next word, within *seconds*; ``None``: none came."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Hear no more."""
+
+
+class Leases(Protocol):
+    """Rights that one worker has at a time; raises :class:`~asgi_cache.errors.StoreError` only."""
+
+    async def take(self, target: bytes, place: bytes, token: bytes, life: float) -> bool:
+        """Take the lease of *place* for *life* seconds; ``False`` where somebody has it."""
+
+    async def release(self, target: bytes, place: bytes, token: bytes, told: bytes) -> None:
+        """Give the lease back where it still is *token*'s, and tell those who wait."""
+
+    async def listen(self, target: bytes, place: bytes) -> Listening:
+        """Hear from now on what becomes of a lease."""
+
+
+@runtime_checkable
+class Leased(Protocol):
+    """A store by which workers agree on one fill of a key."""
+
+    leases: Leases
+
+    async def write_leased(
+        self,
+        target: bytes,
+        key: bytes,
+        records: Mapping[int, Record],
+        stamps: Sequence[bytes],
+        place: bytes,
+        token: bytes,
+    ) -> bool:
+        """As :meth:`Records.write`, and give the lease back; ``False``: it was lost already,
+
+        and nothing is written.
+        """
+
+
 @runtime_checkable
 class Store(Records, Stamps, Protocol):
     """What :class:`~asgi_cache.Cache` needs. Further capabilities are protocols of their own."""
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A store that can say whether it answers, for less than a look-up."""
+
+    async def ping(self) -> None:
+        """Return where look-ups would be answered; raises StoreError where they would not."""

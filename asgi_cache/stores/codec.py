@@ -2,11 +2,9 @@
 
 Whoever can write to the store can write anything, so reading is total: any bytes give either a
 record every part of which was checked, or :class:`~asgi_cache.errors.CorruptRecord`, in time and
-memory proportional to their length. The CRC-32 is against accidents, not against forgers.
+memory proportional to their length. What stands in front of a payload (revision, checksum or seal)
+is the duty of ``sealing``; behind a right one, too, everything is checked.
 
-    record    = magic revision checksum payload   ; magic: %xFF "AC"
-    revision  = %x02               ; another one is no record of ours, older or newer
-    checksum  = 4OCTET             ; CRC-32 of payload, big-endian
     payload   = response / nominated-fields
     response  = 0 key status body
                 generated_at fresh_until revalidate_until error_until discard_at
@@ -23,6 +21,9 @@ memory proportional to their length. The CRC-32 is against accidents, not agains
 A payload is a plain sequence of msgpack objects: integers, booleans, float64s (instants), nil, bin,
 str (groups); never an array, a map or an extension, so that nothing nests and no object is larger
 than its bytes. Whatever changes here gets the next revision; numbers are not used again.
+
+A stamp has no seal. It would not bind: who can write can put back an earlier one, seal and all
+(SECURITY.md says what that is good for), and a soft purge replaces half a stamp without reading it.
 """
 
 from __future__ import annotations
@@ -31,8 +32,7 @@ import struct
 from itertools import chain, islice
 from math import isfinite
 from types import NoneType
-from typing import Any, Final
-from zlib import crc32
+from typing import TYPE_CHECKING, Any, Final
 
 from msgpack import Packer, Unpacker  # type: ignore[import-untyped]  # it has no stubs
 
@@ -47,17 +47,17 @@ from asgi_cache.model import (
     Stamp,
     StoredResponse,
 )
+from asgi_cache.stores.sealing import checked, unchecked
 
-REVISION: Final = 2
+if TYPE_CHECKING:
+    from asgi_cache.stores.sealing import Seals
+
 MAX_LINES: Final = 1000
 MAX_NOMINATED: Final = 8
 MAX_GROUPS: Final = 500
 MAX_STAMPS: Final = 1000
 STAMP_BYTES: Final = 2 * NONCE_BYTES + 8
 
-_HEAD: Final = b"\xffAC" + bytes([REVISION])
-_CHECKSUM: Final = struct.Struct(">I")
-_PAYLOAD_AT: Final = len(_HEAD) + _CHECKSUM.size
 _STAMP: Final = struct.Struct(">16s16sd")
 _RESPONSE: Final = 0
 _NOMINATED_FIELDS: Final = 1
@@ -79,8 +79,11 @@ _LAST_INSTANT: Final = 2.0**53
 _PARTIAL: Final = frozenset({206, 304})
 
 
-def encode(record: Record, key: bytes) -> bytes:
-    """The bytes of *record* under *key*; a StoreError where :func:`decode` would refuse them."""
+def encode(record: Record, key: bytes, seals: Seals | None = None, place: bytes = b"") -> bytes:
+    """The bytes of *record* under *key*, with a seal for *place* or, without *seals*, a checksum.
+
+    A StoreError where :func:`decode` would refuse them.
+    """
     packer = Packer(autoreset=False, unicode_errors="surrogatepass")
     try:
         if isinstance(record, StoredResponse):
@@ -93,16 +96,12 @@ def encode(record: Record, key: bytes) -> bytes:
     except Exception as error:
         raise StoreError(f"no record of this revision: {error}") from error
     payload = packer.bytes()
-    return b"".join((_HEAD, _CHECKSUM.pack(crc32(payload)), payload))
+    return checked(payload) if seals is None else seals.sealed(payload, place)
 
 
-def decode(data: bytes, key: bytes) -> Record:
-    """The record that :func:`encode` made *data* from under *key*; CorruptRecord for all else."""
-    if data[: len(_HEAD)] != _HEAD:
-        raise CorruptRecord("not a record of this revision")
-    payload = memoryview(data)[_PAYLOAD_AT:]
-    if data[len(_HEAD) : _PAYLOAD_AT] != _CHECKSUM.pack(crc32(payload)):
-        raise CorruptRecord("the checksum is wrong")
+def decode(data: bytes, key: bytes, seals: Seals | None = None, place: bytes = b"") -> Record:
+    """The record that :func:`encode` made *data* from with the same; CorruptRecord for all else."""
+    payload = unchecked(data) if seals is None else seals.unsealed(data, place)
     try:
         return _record(_objects(payload), key)
     except CorruptRecord:

@@ -18,20 +18,21 @@ import asyncio
 import contextlib
 import os
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from asgi_cache.errors import ConfigurationError, StoreError, StoreUnavailable
+from asgi_cache.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
+from asgi_cache.stores.pools import pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Command: TypeAlias = tuple[bytes, ...]
+
+READING: Final = ("read", "ping")
+"""Operations that write nothing: what is said to them is said of every look-up."""
 
 
 class Connections:
@@ -52,7 +53,7 @@ class Connections:
         # Any: redis-py's pools are not typed.
         self._pool: Any
         if isinstance(server, str):
-            self._pool = _pool(server, connect_timeout, limit)
+            self._pool = pool_of(server, connect_timeout, limit)
         elif isinstance(server, Redis):
             self._pool = server.connection_pool
         else:
@@ -76,20 +77,31 @@ class Connections:
         known = [name for name in ("host", "port", "path", "db") if name in options]
         return " ".join(f"{name}={options[name]}" for name in known)
 
-    async def exchange(self, operation: str, commands: Sequence[Command]) -> list[Any]:
+    async def exchange(
+        self,
+        operation: str,
+        commands: Sequence[Command],
+        then: Callable[[list[Any]], Sequence[Command]] | None = None,
+    ) -> list[Any]:
         """Send *commands* and give their replies; StoreUnavailable unless all were carried out.
 
-        A GETRANGE of something that is no string gives ``None``.
+        StoreRefused: the server does not write. *then*: what to send next on the same connection,
+        by the replies; theirs are given then. A GETRANGE of what is no string gives ``None``.
         """
         if not commands:
             return []
         try:
-            replies = await self._of_this_loop().exchange(commands)
+            replies = await self._of_this_loop().exchange(commands, then)
         except Exception as error:
             raise StoreUnavailable(self._text(operation, error)) from None
         for reply in replies:
             if isinstance(reply, ResponseError):
-                raise StoreUnavailable(self._text(operation, reply)) from None
+                if isinstance(reply, ReadOnlyError):
+                    # By now its address may lead to another server.
+                    await self._of_this_loop().close_idle()
+                refused = operation not in READING and _is_refusal(reply)
+                kind = StoreRefused if refused else StoreUnavailable
+                raise kind(self._text(operation, reply)) from None
         return replies
 
     async def aclose(self) -> None:
@@ -107,6 +119,16 @@ class Connections:
     def make(self) -> Any:
         """A new connection, not connected yet."""
         return self._pool.make_connection()
+
+    async def send(self, connection: Any, command: Command) -> None:
+        """Send one command whose reply :meth:`push` gives."""
+        await connection.send_packed_command(_packed([command]), check_health=False)
+
+    async def push(self, connection: Any) -> Any:
+        """The next message on a connection that is subscribed."""
+        if str(connection.protocol) == "3":
+            return await connection.read_response(push_request=True)
+        return await connection.read_response()
 
     def observe(self, sent_at: float, time_reply: Any) -> None:
         """Learn the server's clock from its reply to a TIME sent at *sent_at* and just received."""
@@ -160,13 +182,22 @@ class _LoopConnections:
         self._ended = False
         self._ending: asyncio.Task[None] | None = None
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def exchange(
+        self,
+        commands: Sequence[Command],
+        then: Callable[[list[Any]], Sequence[Command]] | None,
+    ) -> list[Any]:
         """Send *commands* in one piece, and read the reply to each, ResponseErrors included."""
         async with self._turns:
             connection = self._idle.pop() if self._idle else self._connections.make()
             self._all.add(connection)
             try:
                 replies = await self._converse(connection, commands)
+                if then is not None:
+                    if any(isinstance(reply, ResponseError) for reply in replies):
+                        await self._drop(connection)  # what was watched, say, still is
+                        return replies
+                    replies = await self._converse(connection, then(replies))
             except BaseException:  # cancelled, too: replies may come late
                 await self._drop(connection)
                 raise
@@ -183,6 +214,10 @@ class _LoopConnections:
     async def aclose(self) -> None:
         """Close what is idle now, and what is in use after its exchange."""
         self._ended = True
+        await self.close_idle()
+
+    async def close_idle(self) -> None:
+        """Close what is idle now."""
         while self._idle:
             connection = self._idle.pop()
             self._all.discard(connection)
@@ -216,6 +251,12 @@ class _LoopConnections:
         self._all.discard(connection)
         with contextlib.suppress(Exception):
             await connection.disconnect(nowait=True)
+
+
+def _is_refusal(reply: ResponseError) -> bool:
+    """Whether *reply* says that the server does not write, and nothing about reading."""
+    kinds = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
+    return isinstance(reply, kinds) or str(reply).startswith(("MISCONF ", "NOREPLICAS "))
 
 
 def _packed(commands: Sequence[Command]) -> bytes:
@@ -252,41 +293,16 @@ async def _reply(connection: Any, command: Command) -> Any:
         case b"MGET":
             fits = type(reply) is list and len(reply) == len(command) - 1
             fits = fits and set(map(type, reply)) <= {bytes, NoneType}
-        case b"TIME" | b"EXEC":
+        case b"TIME":
             fits = type(reply) is list
+        case b"EXEC":  # nil: what was watched has changed
+            fits = reply is None or type(reply) is list
         case b"PTTL" | b"PEXPIRE" | b"UNLINK":
             fits = type(reply) is int or reply == b"QUEUED"
         case _:
             fits = True
     if not fits:
         raise StoreError(f"an impossible reply to {command[0].decode()}")
-    if command[0] == b"EXEC":
+    if command[0] == b"EXEC" and reply is not None:
         return next((each for each in reply if isinstance(each, ResponseError)), reply)
     return reply
-
-
-def _pool(url: str, connect_timeout: float, limit: int) -> Any:
-    """A pool of redis-py for *url*; a ConfigurationError that does not repeat it (passwords)."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("redis", "rediss", "unix"):
-            raise ConfigurationError("store must begin with redis://, rediss:// or unix://")
-        database = "" if parts.scheme == "unix" else parts.path.strip("/")
-        if database and not database.isdecimal():
-            raise ConfigurationError(f"store names database {database!r}; it must be a number")
-        pool: Any = ConnectionPool.from_url(
-            url,
-            socket_connect_timeout=connect_timeout,
-            socket_timeout=None,  # whoever waits bounds an exchange as a whole
-            retry=Retry(NoBackoff(), 0),
-            max_connections=limit,
-            protocol=2,
-        )
-        pool.make_connection()
-    except ConfigurationError:
-        raise
-    except TypeError as error:  # an unknown option: names it
-        raise ConfigurationError(f"store has a wrong option: {error}") from None
-    except Exception:
-        raise ConfigurationError("store is no usable URL: host, port, options?") from None
-    return pool

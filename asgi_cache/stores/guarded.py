@@ -1,18 +1,31 @@
-"""A deadline around any store, and the one place where its failures become one exception.
+"""Deadline and circuit breaker around any store: the only memory of its failures.
 
 Whatever a store raises leaves here as a :class:`~asgi_cache.errors.StoreError`, so that nothing
 above needs to know what can go wrong below. A request's operations share a :class:`Budget`: a
-slow store costs a request no more than that, however often it is asked.
+slow store costs a request no more than that, however often it is asked. A store that fails again
+and again is left alone, and asked in the background whether it answers.
 
-What must not be here: retries (no operation is ever repeated), and how any particular store works.
+An invalidation that could not be carried out waits here in a journal. While it does, look-ups find
+what it names missing and fills cannot settle it, in this process; everything else goes on. It is
+tried again in the background, at once and then about once a second, and where the breaker is
+open, before that closes.
+
+What must not be here: retries on behalf of a request (no operation is ever repeated), and how any
+particular store works.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from asgi_cache.errors import StoreError, StoreUnavailable
+from asgi_cache.errors import StoreAway, StoreError, StoreRefused, StoreUnavailable
+from asgi_cache.stores.base import RESPONSE_SLOT, Probed
+from asgi_cache.stores.breaker import LIMIT, Breaker
+from asgi_cache.stores.deadlines import NoAnswer, bounded
+from asgi_cache.stores.journal import Journal
+from asgi_cache.stores.probing import Probing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,15 +35,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-LATE_SECONDS: Final = 0.01
-"""A deadline noticed later than this says that the event loop was blocked, not the store slow."""
-
-GRACE_TURNS: Final = 6
-"""Turns of the event loop that a late deadline waits, so that input already there is read first.
-
-From the socket to whoever awaits the reply takes two turns, some more with TLS, with a loop that
-runs its timers before it polls, or with a long reply. Turns without work take no time.
-"""
+PROBE_SECONDS: Final = 1.0
+"""What a probe may take to connect; once connected an answer has to come as fast as any other."""
 
 
 class Budget:
@@ -48,6 +54,11 @@ class _Bounded:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.now: Callable[[], float] = store.now
+
+    @property
+    def corrupt_records(self) -> int:
+        """As the store's; 0 for one that does not count them."""
+        return getattr(self.store, "corrupt_records", 0)
 
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
@@ -94,7 +105,7 @@ class GuardedStore(_Bounded):
 
     *timeout* bounds one operation, *request_timeout* those of one request together (see
     :meth:`within`), *purge_timeout* closing and a :meth:`replace` that no request pays for;
-    seconds.
+    seconds. A store that does not answer is left alone: see :mod:`asgi_cache.stores.breaker`.
     """
 
     def __init__(
@@ -109,6 +120,11 @@ class GuardedStore(_Bounded):
         self.timeout = timeout
         self.request_timeout = request_timeout
         self.purge_timeout = purge_timeout
+        self.journal = Journal()
+        self.breaker = Breaker(waits=lambda: len(self.journal) > 0)
+        self._probing = Probing(self._mend)
+        self._suspected = False
+        """Deadlines passed while the event loop was blocked: the background has to find out."""
 
     def __repr__(self) -> str:
         return f"<GuardedStore {self.timeout:g} s around {self.store!r}>"
@@ -121,12 +137,125 @@ class GuardedStore(_Bounded):
         """This store for one request: what its operations wait for is taken from *budget*."""
         return _BudgetedStore(self, budget)
 
+    def queue(
+        self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float, everything: bytes
+    ) -> None:
+        """A :meth:`replace` that failed: to be carried out as soon as the store can.
+
+        Until then this process takes what is named for purged. *everything*: a stamp that every
+        response carries, replaced where too much waits.
+        """
+        self.journal.add(names, soft_names, life, everything)
+        self.breaker.alarm()
+        self._probing.ensure()
+
+    async def aclose(self) -> None:
+        """As the store's, in time; what waits is tried once more, unless the breaker is open."""
+        await self._probing.stop()
+        if self.journal and not self.breaker.is_open:
+            with contextlib.suppress(StoreError):
+                await self._replay()
+        await bounded(self.purge_timeout, "aclose", self.store.aclose)
+
+    async def ask(
+        self, seconds: float, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
+    ) -> _T:
+        """Ask the store, for so many *seconds*, unless it is to be left alone."""
+        if self.breaker.troubled:
+            return await self._ask_warily(seconds, operation, method, *arguments)
+        try:
+            return await bounded(seconds, operation, method, *arguments)
+        except StoreError as error:
+            self._failed(error)
+            raise
+
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
     ) -> _T:
-        patient = operation in ("replace", "aclose")
-        seconds = self.purge_timeout if patient else self.timeout
-        return await _bounded(seconds, operation, method, *arguments)
+        seconds = self.purge_timeout if operation == "replace" else self.timeout
+        return await self.ask(seconds, operation, method, *arguments)
+
+    async def _ask_warily(
+        self, seconds: float, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
+    ) -> _T:
+        breaker, journal = self.breaker, self.journal
+        if breaker.is_open or journal:
+            self._probing.ensure()
+        if breaker.is_open:
+            raise StoreAway(f"{operation}: the store is left alone until it answers again")
+        hidden: list[bool] = []
+        if journal and operation == "read":
+            # Looked at before the store is asked: what waits now may have been carried out, and
+            # be forgotten, when an answer arrives that was given before.
+            hidden = [journal.hides(name) for name in arguments[3]]
+        elif journal and operation == "settle" and any(map(journal.hides, arguments[0])):
+            # What is there is what is to be replaced: a fill must not begin with it.
+            raise StoreAway("settle: an invalidation waits to be carried out")
+        try:
+            answer = await bounded(seconds, operation, method, *arguments)
+        except StoreError as error:
+            self._failed(error)
+            raise
+        breaker.answered()
+        return _without(answer, hidden) if any(hidden) else answer
+
+    def _failed(self, error: StoreError) -> None:
+        """Count *error*, unless it says nothing about whether the store answers."""
+        match error:
+            case NoAnswer():
+                # Nor does one say much that was given less than half of the usual time.
+                counts = not error.blocked and error.seconds >= self.timeout / 2
+                if error.blocked:
+                    # In a loop that is never on time this would be all that is ever seen.
+                    self._suspected = True
+                    self._probing.ensure()
+            case StoreRefused():
+                counts = False
+            case _:
+                counts = isinstance(error, StoreUnavailable)
+        if self.breaker.failed(error, counts=counts):
+            self._probing.ensure()
+
+    async def _mend(self) -> bool:
+        """Ask whether the store answers and carry out what waits; whether all is well again."""
+        breaker = self.breaker
+        suspected, self._suspected = self._suspected, False
+        try:
+            if breaker.is_open or suspected:
+                await self._ping()
+            suspected = False
+            await self._replay()
+        except StoreRefused as error:
+            # It answers, but does not write: what waits stays hidden, and the rest may go on.
+            breaker.failed(error, counts=False)
+        except StoreError as error:
+            # A probe that had a second, and no answer, is worth as many failures as it takes.
+            for _ in range(LIMIT if suspected else 1):
+                self._failed(error)
+            return False
+        breaker.close()
+        return not self.journal
+
+    async def _ping(self) -> None:
+        """Ask the store for a sign of life, at the speed that look-ups need."""
+        clock = asyncio.get_running_loop().time
+        for seconds in (max(PROBE_SECONDS, self.timeout), self.timeout):
+            began = clock()
+            if isinstance(self.store, Probed):
+                await bounded(seconds, "ping", self.store.ping)
+            else:
+                await bounded(seconds, "ping", self.store.read, b"", b"", RESPONSE_SLOT, ())
+            if clock() - began <= self.timeout:
+                return
+
+    async def _replay(self) -> None:
+        """Carry out what waits, with new stamps; a StoreError leaves the rest waiting."""
+        while self.journal:
+            batch = self.journal.batch()
+            replace = self.store.replace
+            seconds = self.purge_timeout
+            await bounded(seconds, "replace", replace, batch.names, batch.soft_names, batch.life)
+            self.journal.done(batch)
 
 
 class _BudgetedStore(_Bounded):
@@ -134,74 +263,26 @@ class _BudgetedStore(_Bounded):
 
     def __init__(self, guarded: GuardedStore, budget: Budget) -> None:
         super().__init__(guarded.store)
-        self._timeout = guarded.timeout
+        self._guarded = guarded
         self._budget = budget
 
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
     ) -> _T:
         budget = self._budget
-        seconds = min(self._timeout, budget.remaining)
+        seconds = min(self._guarded.timeout, budget.remaining)
         if seconds <= 0:
             raise StoreUnavailable(f"{operation}: this request has waited long enough")
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            return await _bounded(seconds, operation, method, *arguments)
+            return await self._guarded.ask(seconds, operation, method, *arguments)
         finally:
             # What a blocked event loop added is not the store's.
             budget.remaining -= min(clock() - began, seconds)
 
 
-async def _bounded(
-    seconds: float, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
-) -> _T:
-    """Await one operation; a StoreError is all that it raises, but for its caller's own end."""
-    scope = asyncio.timeout(None)
-    try:
-        async with scope:
-            deadline = _Deadline(scope, seconds)
-            try:
-                return await method(*arguments)
-            finally:
-                deadline.cancel()
-    except StoreError:
-        raise
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise StoreUnavailable(f"{operation}: the store gave up") from None
-    except Exception as error:
-        if scope.expired():
-            raise StoreUnavailable(f"{operation}: no answer within {seconds:.3g} s") from None
-        raise StoreUnavailable(f"{operation}: {type(error).__name__}") from error
-
-
-class _Deadline:
-    """Ends *scope* after *seconds*, but not before input that has arrived was read."""
-
-    __slots__ = ("_handle", "_loop", "_scope", "_turns", "_when")
-
-    def __init__(self, scope: asyncio.Timeout, seconds: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._scope = scope
-        self._turns = 0
-        self._when = self._loop.time() + seconds
-        self._handle: asyncio.Handle = self._loop.call_at(self._when, self._passed)
-
-    def cancel(self) -> None:
-        """Forget the deadline; nothing happens where it has passed."""
-        self._handle.cancel()
-
-    def _passed(self) -> None:
-        if self._loop.time() - self._when > LATE_SECONDS:
-            self._turns = GRACE_TURNS
-        self._turn()
-
-    def _turn(self) -> None:
-        if self._turns:
-            self._turns -= 1
-            self._handle = self._loop.call_soon(self._turn)
-        else:
-            self._scope.reschedule(self._when)
+def _without(answer: Any, hidden: Sequence[bool]) -> Any:
+    """A look-up's *answer* as if the *hidden* stamps were missing."""
+    records, stamps = answer
+    return records, [None if hide else stamp for hide, stamp in zip(hidden, stamps, strict=True)]

@@ -2,9 +2,10 @@
 
 Every key has a time to live, and is one string:
 
-    <namespace>:{<target>}:<key>:<slot>   a record: see codec
+    <namespace>:{<target>}:<key>:<slot>   a record: see codec and sealing
     <namespace>:{<target>}:t              the stamp of a target, whose name is "t" target
     <namespace>:<kind>:<name>             any other stamp; kind: the first byte of its name
+    <namespace>:ping                      never written: read to see whether reading is possible
 
 <target>, <key> and <name> are digests, 256 bits in 43 characters without colons or braces. No form
 can be read as another, nor as the end of another, so neither two names nor two namespaces can meet
@@ -28,6 +29,8 @@ from asgi_cache.errors import ConfigurationError, CorruptRecord, StoreUnavailabl
 from asgi_cache.model import NONCE_BYTES, Stamp
 from asgi_cache.stores.codec import decode, decode_stamp, encode, encode_stamp
 from asgi_cache.stores.connections import Connections
+from asgi_cache.stores.leases import RedisLeases
+from asgi_cache.stores.sealing import Seals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +53,8 @@ class RedisStore:
     store's own, *max_connections* at most in each event loop. No operation has a deadline of its
     own: see :class:`~asgi_cache.stores.guarded.GuardedStore`. A record over *max_record_bytes* is
     neither written nor read. *clock* gives seconds since the epoch; the server's TIME corrects it.
+    With *secrets* records are sealed: the first signs, all verify, and what none of them sealed for
+    its place is a miss.
     """
 
     def __init__(
@@ -61,20 +66,29 @@ class RedisStore:
         connect_timeout: float = 1.0,
         max_connections: int = 16,
         max_record_bytes: int = MAX_RECORD_BYTES,
+        secrets: Sequence[str] = (),
     ) -> None:
         if not namespace or not namespace.isprintable() or set(namespace) & set("{} "):
             raise ConfigurationError(
                 f"namespace is {namespace!r}; it must be printable, without spaces and braces"
             )
         self.corrupt_records = 0
-        """How many values were read that are no record, or another key's."""
+        """How many values were read that are no record, another key's, or without our seal."""
         self._connections = Connections(
             store, clock=clock, connect_timeout=connect_timeout, limit=max_connections
         )
         self._clock = clock
         self._prefix = namespace.encode() + b":"
         self._max_record_bytes = max_record_bytes
+        self._seals = Seals(secrets) if secrets else None
         self._digest = lru_cache(maxsize=256)(_digest)
+        self.leases = RedisLeases(
+            self._connections,
+            self._prefix,
+            lambda target, place: (
+                b"{%b}:%b%b" % (self._digest(target), place[:2], self._digest(place[2:]))
+            ),
+        )
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._prefix.decode()[:-1]} {self._connections!r}>"
@@ -88,16 +102,18 @@ class RedisStore:
     ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
         """The records in *slots* and the values of *stamps*, in one round trip."""
         prefix = self._record_prefix(target, key)
+        places = [b"%b%d" % (prefix, slot) for slot in slots]
         # Not GET: what lies there may be no record of ours, and 512 MB long.
         last = b"%d" % self._max_record_bytes
-        commands: list[Command] = [
-            (b"GETRANGE", b"%b%d" % (prefix, slot), b"0", last) for slot in slots
-        ]
+        commands: list[Command] = [(b"GETRANGE", place, b"0", last) for place in places]
         if stamps:
             commands.append((b"MGET", *map(self._stamp_place, stamps)))
         replies = await self._connections.exchange("read", commands)
         now = self.now()
-        records = [self._record(data, key, now) for data in replies[: len(slots)]]
+        records = [
+            self._record(data, key, place, now)
+            for data, place in zip(replies, places, strict=False)
+        ]
         return records, [_stamp(data) for reply in replies[len(slots) :] for data in reply]
 
     async def write(
@@ -111,11 +127,44 @@ class RedisStore:
 
         What has ended, or is too large, leaves its slot empty.
         """
+        commands, places, longest = self._write_commands(target, key, records, stamps)
+        replies = await self._connections.exchange("write", commands)
+        await self._renew(places, replies[len(records) :], longest)
+
+    async def write_leased(
+        self,
+        target: bytes,
+        key: bytes,
+        records: Mapping[int, Record],
+        stamps: Sequence[bytes],
+        place: bytes,
+        token: bytes,
+    ) -> bool:
+        """As :meth:`write`, and give back the lease; ``False``: it was lost, nothing is written."""
+        commands, places, longest = self._write_commands(target, key, records, stamps)
+        replies = await self.leases.write(target, place, token, commands)
+        if replies is None:
+            return False
+        await self._renew(places, replies[len(records) :], longest)
+        return True
+
+    def _write_commands(
+        self,
+        target: bytes,
+        key: bytes,
+        records: Mapping[int, Record],
+        stamps: Sequence[bytes],
+    ) -> tuple[list[Command], list[bytes], int]:
+        """What puts *records* into their slots, then asks how long *stamps* live; these, and the
+
+        longest life of a record in milliseconds.
+        """
         prefix, now = self._record_prefix(target, key), self.now()
         commands: list[Command] = []
         longest = 0
         for slot, record in records.items():
-            place, data = b"%b%d" % (prefix, slot), encode(record, key)
+            place = b"%b%d" % (prefix, slot)
+            data = encode(record, key, self._seals, place)
             life = ceil((record.discard_at - now) * 1000)
             if life > 0 and len(data) <= self._max_record_bytes:
                 commands.append((b"SET", place, data, b"PX", b"%d" % life))
@@ -124,7 +173,10 @@ class RedisStore:
                 commands.append((b"UNLINK", place))
         places = [self._stamp_place(name) for name in stamps] if longest else []
         commands += [(b"PTTL", place) for place in places]
-        lives = (await self._connections.exchange("write", commands))[len(records) :]
+        return commands, places, longest
+
+    async def _renew(self, places: Sequence[bytes], lives: Sequence[int], longest: int) -> None:
+        """Make stamps outlive the records that carry them."""
         # Twice what is needed, so that a renewal, which near tiers see, is rare. Never by SET.
         renewals: list[Command] = [
             (b"PEXPIRE", place, b"%d" % (2 * longest))
@@ -177,8 +229,14 @@ class RedisStore:
             )
         await self._connections.exchange("replace", commands)
 
+    async def ping(self) -> None:
+        """Return where the server answers and lets us read; one round trip."""
+        place = b"%bping" % self._prefix
+        await self._connections.exchange("ping", [(b"PING",), (b"GETRANGE", place, b"0", b"0")])
+
     async def aclose(self) -> None:
         """Close every connection that this store made; it makes new ones where it is used again."""
+        await self.leases.aclose()
         await self._connections.aclose()
 
     async def _settle(
@@ -203,13 +261,13 @@ class RedisStore:
             return b"%b{%b}:t" % (self._prefix, self._digest(name[1:]))
         return b"%b%b:%b" % (self._prefix, kind if kind.islower() else b"_", self._digest(name))
 
-    def _record(self, data: bytes | None, key: bytes, now: float) -> Record | None:
+    def _record(self, data: bytes | None, key: bytes, place: bytes, now: float) -> Record | None:
         if data == b"":  # what GETRANGE says of a key that is not there
             return None
         try:
             if data is None or len(data) > self._max_record_bytes:
                 raise CorruptRecord("no string, or too long a one")
-            record = decode(data, key)
+            record = decode(data, key, self._seals, place)
         except CorruptRecord:
             self.corrupt_records += 1
             return None

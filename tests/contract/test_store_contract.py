@@ -74,6 +74,17 @@ async def in_redis(clock: Clock, namespace: str, url: str) -> AsyncIterator[Benc
 
 
 @asynccontextmanager
+async def in_redis_sealed(clock: Clock, namespace: str, url: str) -> AsyncIterator[Bench]:
+    client = redis.asyncio.Redis.from_url(url)
+    store = RedisStore(url, namespace, clock=clock, secrets=["a secret of the contract"])
+    try:
+        yield Bench(store, lambda: forget(client, namespace), clock)
+    finally:
+        await store.aclose()
+        await client.aclose()
+
+
+@asynccontextmanager
 async def in_redis_by_client(clock: Clock, namespace: str, url: str) -> AsyncIterator[Bench]:
     client = redis.asyncio.Redis.from_url(url, protocol=3)
     async with on_client(client, clock, namespace) as bench:
@@ -99,6 +110,7 @@ KINDS = {
     "memory": in_memory,
     "fakeredis": in_fakeredis,
     "redis": in_redis,
+    "redis-sealed": in_redis_sealed,
     "redis-client": in_redis_by_client,
 }
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pickle
 import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.asyncio import Redis
 
 from asgi_cache import RedisStore
 from tests.driver import BODY, START, Connection, http_scope
 from tests.security.harness import SHARED, Origin, Reply
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from starlette.types import Message, Receive, Scope, Send
 
     from tests.security.harness import Lines, Place, Site
@@ -165,29 +160,3 @@ async def test_x06_a_cancelled_request_leaves_no_reply_behind(place: Place) -> N
     for store in place.stores:
         assert isinstance(store, RedisStore)
         assert store.corrupt_records == 0
-
-
-class Touching:
-    """Pickled, it makes a file wherever it is loaded."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, tuple[str, int]]:
-        return os.open, (self.path, os.O_CREAT)
-
-
-async def test_s01_a_pickle_at_our_keys_is_not_loaded(redis_place: Place, tmp_path: Path) -> None:
-    path = tmp_path / "touched"
-    site = redis_place.site()
-    for value in (
-        pickle.dumps(Touching(str(path))),
-        b"\xffAC\x01" + pickle.dumps(Touching(str(path))),
-    ):
-        await site.ask()
-        calls = site.calls
-        async with Redis.from_url(redis_place.url) as client:
-            async for name in client.scan_iter(f"{redis_place.namespace}:*"):
-                await client.set(name, value, ex=60)
-        assert (await site.told()).serial == calls + 1
-        assert not path.exists()

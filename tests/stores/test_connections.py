@@ -12,7 +12,7 @@ import fakeredis
 import pytest
 import redis.asyncio
 
-from asgi_cache.errors import ConfigurationError, StoreUnavailable
+from asgi_cache.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from asgi_cache.stores import RESPONSE_SLOT, RedisStore
 from asgi_cache.stores.connections import Connections
 from tests.servers import RedisServer, free_port
@@ -468,3 +468,87 @@ def test_a_loop_that_ended_unclosed_is_forgotten() -> None:
         assert len(store._connections._by_loop) == 1
     asyncio.run(store.aclose())
     assert not store._connections._by_loop
+
+
+REFUSALS = {
+    "OOM": b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+    "MISCONF": b"-MISCONF Errors writing to the RDB\r\n",
+    "NOREPLICAS": b"-NOREPLICAS Not enough good replicas to write.\r\n",
+    "READONLY": b"-READONLY You can't write against a read only replica.\r\n",
+    "NOPERM": b"-NOPERM this user has no permissions to run the 'set' command\r\n",
+}
+FAILURES = {
+    "LOADING": b"-LOADING Redis is loading the dataset in memory\r\n",
+    "BUSY": b"-BUSY Redis is busy running a script.\r\n",
+    "MASTERDOWN": b"-MASTERDOWN Link with MASTER is down\r\n",
+    "NOAUTH": b"-NOAUTH Authentication required.\r\n",
+    "ERR": b"-ERR anything else\r\n",
+}
+
+
+@pytest.mark.parametrize("said", [*REFUSALS, *FAILURES])
+async def test_x09_x11_a_server_that_does_not_write_has_answered(said: str) -> None:
+    """What it says to a look-up, and what else it may say, is no answer."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            if not await answer_handshake(await read_command(reader), writer):
+                writer.write((REFUSALS | FAILURES)[said])
+
+    async with serving(handler) as url:
+        store = RedisStore(url, "shop")
+        for operation in (
+            lambda: store.settle([b"n"], LIFE),
+            lambda: store.replace([b"n"], (), LIFE),
+            lambda: store.write(TARGET, KEY, {0: stored_response(time.time() + 60)}, ()),
+        ):
+            with pytest.raises(StoreUnavailable) as caught:
+                await operation()
+            assert isinstance(caught.value, StoreRefused) == (said in REFUSALS)
+        for reading in (lambda: held(store), store.ping):
+            with pytest.raises(StoreUnavailable) as caught:
+                await reading()
+            assert not isinstance(caught.value, StoreRefused)
+        await store.aclose()
+
+
+async def test_x10_after_readonly_connections_are_made_anew() -> None:
+    """Behind one address there is another server by now: idle connections do not see that."""
+    servers: list[int] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        servers.append(0)
+        number = len(servers)
+        while True:
+            command = await read_command(reader)
+            if await answer_handshake(command, writer):
+                continue
+            if command[0] == b"GETRANGE":
+                writer.write(b"$0\r\n\r\n")
+            else:
+                writer.write(REFUSALS["READONLY"] if number <= 2 else b"+OK\r\n")
+
+    async with serving(handler) as url:
+        store = RedisStore(url, "shop")
+        await asyncio.gather(held(store), held(store))
+        assert len(servers) == 2
+        with pytest.raises(StoreRefused):
+            await store.replace([b"n"], (), LIFE)
+        await store.replace([b"n"], (), LIFE)
+        assert len(servers) == 3
+        await store.aclose()
+
+
+async def test_a_sign_of_life_is_one_round_trip_and_leaves_nothing(
+    redis_server: RedisServer, namespace: str
+) -> None:
+    relay = Relay(redis_server.port)
+    async with serving(relay) as url:
+        store = RedisStore(url, namespace)
+        await store.ping()
+        relay.trips = 0
+        await store.ping()
+        assert relay.trips == 1
+        await store.aclose()
+    async with redis.asyncio.Redis.from_url(redis_server.url) as client:
+        assert await client.keys(f"{namespace}*") == []

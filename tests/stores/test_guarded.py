@@ -10,7 +10,7 @@ import pytest
 
 from asgi_cache.errors import CacheError, CorruptRecord, StoreError, StoreUnavailable
 from asgi_cache.stores import RESPONSE_SLOT, Budget, GuardedStore, MemoryStore, Store
-from asgi_cache.stores.guarded import GRACE_TURNS
+from asgi_cache.stores.deadlines import GRACE_TURNS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -299,3 +299,12 @@ def test_every_event_loop_may_use_it() -> None:
 
 async def settle(store: Store) -> Any:
     return await store.settle([b"n"], 60)
+
+
+def test_corrupt_records_are_counted_by_the_store() -> None:
+    class Counting(MemoryStore):
+        corrupt_records = 3
+
+    assert GuardedStore(Counting(1)).corrupt_records == 3
+    assert GuardedStore(GuardedStore(Counting(1))).corrupt_records == 3
+    assert GuardedStore(MemoryStore(1)).corrupt_records == 0

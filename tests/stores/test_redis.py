@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from asgi_cache.errors import ConfigurationError, StoreUnavailable
+from asgi_cache.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from asgi_cache.stores import RESPONSE_SLOT, RedisStore
 from asgi_cache.stores.codec import encode
 from tests.conftest import Clock, keys_without_end
@@ -361,7 +361,7 @@ async def test_x09_a_full_server_refuses_writes_and_answers_reads(namespace: str
             lambda: store.replace([b"n"], (), LIFE),
             lambda: store.replace((), [b"n"], LIFE),
         ):
-            with pytest.raises(StoreUnavailable, match="OutOfMemory"):
+            with pytest.raises(StoreRefused, match="OutOfMemory"):
                 await operation()
         assert await held(store) == record
         assert admin.info("clients")["connected_clients"] == 2

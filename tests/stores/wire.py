@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -40,7 +44,7 @@ async def answer_handshake(command: list[bytes], writer: asyncio.StreamWriter) -
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A server on a free port that lets *handler* speak on each connection; gives its URL."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -55,9 +59,10 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
             writer.close()
             tasks.discard(task)
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+    scheme = "redis" if tls is None else "rediss"
     try:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
     finally:
         server.close()
         for task in list(tasks):

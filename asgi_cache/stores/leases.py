@@ -1,0 +1,238 @@
+"""Leases in Redis: one worker at a time fills a key, and those of others are told when it ends.
+
+    <namespace>:{<target>}:l:<place>     a lease: the token of its holder, PX its life
+    <namespace>:{<target>}:w:<place>     a channel: what became of it, one byte
+
+A lease is a hint for who calls the app; what makes a late holder harmless is that it writes under
+``WATCH`` of its lease: once another worker has it, nothing is written. A message that is lost
+costs a poll.
+
+What must not be here: who leads or waits (``following``), what a record is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from asgi_cache.errors import StoreUnavailable
+from asgi_cache.stores.base import LEFT, STORED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from asgi_cache.stores.connections import Command, Connections
+
+
+UNWATCH: Final = ((b"MULTI",), (b"EXEC",))
+"""Ends a WATCH with commands that are needed, and so permitted, in any case."""
+CLOSING_SECONDS: Final = 0.1
+MOST_CHANNELS: Final = 256
+"""Channels that nobody listens to any more; beyond, the connection is made anew."""
+
+
+class RedisLeases:
+    """The leases of one :class:`~asgi_cache.stores.redis.RedisStore`.
+
+    *place* is bytes of any length under *target*; *place_of* makes both into a key's middle.
+    """
+
+    def __init__(
+        self, connections: Connections, prefix: bytes, place_of: Callable[[bytes, bytes], bytes]
+    ) -> None:
+        self._connections = connections
+        self._prefix = prefix
+        self._place_of = place_of
+        self._ears: dict[asyncio.AbstractEventLoop, _Ears] = {}
+        self._pid = os.getpid()
+
+    async def take(self, target: bytes, place: bytes, token: bytes, life: float) -> bool:
+        """Take the lease for *life* seconds; ``False`` where somebody has it."""
+        lease = self._lease(target, place)
+        live = b"%d" % max(1, round(life * 1000))
+        (reply,) = await self._connections.exchange(
+            "lease", [(b"SET", lease, token, b"PX", live, b"NX")]
+        )
+        return reply is not None
+
+    async def write(
+        self, target: bytes, place: bytes, token: bytes, commands: Sequence[Command]
+    ) -> list[Any] | None:
+        """Carry out *commands* and give the lease back, all or nothing; their replies.
+
+        ``None``: the lease is not *token*'s any more, and nothing was done.
+        """
+        lease, channel = self._lease(target, place), self._channel(target, place)
+
+        def then(replies: list[Any]) -> Sequence[Command]:
+            if replies[1] != [token]:
+                return UNWATCH
+            return [
+                (b"MULTI",),
+                *commands,
+                (b"UNLINK", lease),
+                (b"PUBLISH", channel, STORED),
+                (b"EXEC",),
+            ]
+
+        replies = await self._connections.exchange(
+            "write", [(b"WATCH", lease), (b"MGET", lease)], then
+        )
+        done = replies[-1]
+        return done[: len(commands)] if done else None
+
+    async def release(self, target: bytes, place: bytes, token: bytes, told: bytes) -> None:
+        """Give the lease back where it still is *token*'s, and say what became of it."""
+        lease, channel = self._lease(target, place), self._channel(target, place)
+
+        def then(replies: list[Any]) -> Sequence[Command]:
+            if replies[1] != [token]:
+                return UNWATCH
+            return [(b"MULTI",), (b"UNLINK", lease), (b"PUBLISH", channel, told), (b"EXEC",)]
+
+        await self._connections.exchange("release", [(b"WATCH", lease), (b"MGET", lease)], then)
+
+    async def listen(self, target: bytes, place: bytes) -> Listening:
+        """Hear from now on what becomes of the lease; StoreUnavailable where nothing can be heard.
+
+        Use it as a context manager.
+        """
+        loop = asyncio.get_running_loop()
+        if self._pid != os.getpid():
+            self._ears, self._pid = {}, os.getpid()
+        for other in [one for one in self._ears if one.is_closed()]:
+            self._ears.pop(other, None)
+        ears = self._ears.setdefault(loop, _Ears(self._connections))
+        try:
+            return await ears.listen(self._channel(target, place))
+        except Exception as error:
+            raise StoreUnavailable(f"listen: {type(error).__name__}") from None
+
+    async def aclose(self) -> None:
+        """Close this loop's connection."""
+        ears = self._ears.pop(asyncio.get_running_loop(), None)
+        if ears is not None:
+            await ears.aclose()
+
+    def _lease(self, target: bytes, place: bytes) -> bytes:
+        return b"%b%b" % (self._prefix, self._place_of(target, b"l:" + place))
+
+    def _channel(self, target: bytes, place: bytes) -> bytes:
+        return b"%b%b" % (self._prefix, self._place_of(target, b"w:" + place))
+
+
+class Listening:
+    """What one waiter hears on a channel."""
+
+    def __init__(self, ears: _Ears, channel: bytes) -> None:
+        self._ears = ears
+        self._channel = channel
+        self._heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def next(self, seconds: float) -> bytes | None:
+        """The next message, within *seconds*; ``None``: none came."""
+        try:
+            async with asyncio.timeout(seconds):
+                told = await asyncio.shield(self._heard)
+        except TimeoutError:
+            return None
+        self._heard = asyncio.get_running_loop().create_future()
+        return told
+
+    def hear(self, told: bytes) -> None:
+        """Take a message."""
+        if not self._heard.done():
+            self._heard.set_result(told)
+
+    async def __aenter__(self) -> Listening:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._ears.leave(self._channel, self)
+
+
+class _Ears:
+    """One event loop's connection for messages, made when somebody first listens."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._connection: Any = None
+        self._reading: asyncio.Task[None] | None = None
+        self._listeners: dict[bytes, set[Listening]] = {}
+        self._confirmed: dict[bytes, asyncio.Future[None]] = {}
+        self._changing = asyncio.Lock()
+
+    async def listen(self, channel: bytes) -> Listening:
+        """Subscribe, where nobody has yet, and wait until the server says so."""
+        listening = Listening(self, channel)
+        async with self._changing:
+            if self._reading is None or self._reading.done():
+                await self._connect()
+            if channel not in self._confirmed:
+                self._confirmed[channel] = asyncio.get_running_loop().create_future()
+                await self._send(b"SUBSCRIBE", channel)
+            self._listeners.setdefault(channel, set()).add(listening)
+        try:
+            await asyncio.shield(self._confirmed[channel])
+        except BaseException:
+            await self.leave(channel, listening)
+            raise
+        return listening
+
+    async def leave(self, channel: bytes, listening: Listening) -> None:
+        """Stop listening; with the last one the connection ends, and every subscription."""
+        listeners = self._listeners.get(channel, set())
+        listeners.discard(listening)
+        if not listeners:
+            self._listeners.pop(channel, None)
+        if not self._listeners or len(self._confirmed) > MOST_CHANNELS + len(self._listeners):
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        reading, self._reading = self._reading, None
+        self._forget(StoreUnavailable("nobody listens any more"))
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait({reading}, timeout=CLOSING_SECONDS)
+
+    async def _connect(self) -> None:
+        self._listeners.clear()
+        self._forget(StoreUnavailable("the connection is made anew"))
+        connection = self._connections.make()
+        await connection.connect()
+        self._connection = connection
+        self._reading = asyncio.create_task(self._read(connection))
+
+    def _forget(self, error: Exception) -> None:
+        """No subscription holds any more."""
+        for confirmed in self._confirmed.values():
+            if not confirmed.done():
+                confirmed.set_exception(error)
+                confirmed.exception()
+        self._confirmed.clear()
+
+    async def _send(self, *command: bytes) -> None:
+        await self._connections.send(self._connection, command)
+
+    async def _read(self, connection: Any) -> None:
+        try:
+            while True:
+                kind, channel, told = (await self._connections.push(connection))[:3]
+                if kind == b"subscribe":
+                    confirmed = self._confirmed.get(channel)
+                    if confirmed is not None and not confirmed.done():
+                        confirmed.set_result(None)
+                elif kind == b"message":
+                    for listening in list(self._listeners.get(channel, ())):
+                        listening.hear(told)
+        except Exception as error:
+            self._forget(error)
+        finally:
+            for listeners in list(self._listeners.values()):
+                for listening in list(listeners):
+                    listening.hear(LEFT)  # nothing is heard any more: look again
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)

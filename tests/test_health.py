@@ -1,0 +1,217 @@
+"""What a cache says of its store, and what becomes of invalidations that it cannot carry out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import asgi_cache
+from asgi_cache import Cache, CacheMiddleware, ConfigurationError, GuardedStore, Health
+from asgi_cache.errors import StoreRefused, StoreUnavailable
+from asgi_cache.stores import probing
+from asgi_cache.stores.breaker import LIMIT
+from tests.driver import Recorder, SpyStore, drive
+from tests.stores.wire import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+FRESH = ("cache-control", "max-age=60")
+URL = "http://shop.example/page"
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "INTERVAL", 0.02)
+    monkeypatch.setattr(probing, "JITTER", 0.0)
+
+
+@pytest.fixture
+def spy() -> SpyStore:
+    return SpyStore()
+
+
+def middleware(spy: SpyStore, recorder: Recorder | None = None, **options: Any) -> CacheMiddleware:
+    return CacheMiddleware(recorder or Recorder([FRESH]), store=GuardedStore(spy), **options)
+
+
+def test_memory_has_nothing_to_report() -> None:
+    assert Cache().health() == Health("memory", True, "none", None, None, 0)
+
+
+def test_redis_is_available_until_it_is_not() -> None:
+    health = Cache(store="redis://127.0.0.1:1/0").health()
+    assert (health.store, health.available, health.breaker) == ("redis", True, "closed")
+    assert (health.last_error, health.waiting) == (None, 0)
+    assert health.since is not None
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        health.available = False  # type: ignore[misc]
+
+
+async def test_it_says_what_failed_and_that_the_breaker_opened(spy: SpyStore) -> None:
+    app = middleware(spy)
+    before = app.cache.health()
+    spy.failing["read"] = StoreUnavailable(
+        "read: cannot reach rediss://user:p4ss@w0rd@redis.example:1/0"
+    )
+    for _ in range(LIMIT):
+        assert app.cache.health().available
+        await drive(app)
+    health = app.cache.health()
+    assert (health.store, health.available, health.breaker) == ("memory", False, "open")
+    assert health.last_error == "read: cannot reach rediss://user:***@redis.example:1/0"
+    assert before.since is not None
+    assert health.since is not None
+    assert health.since > before.since
+    spy.failing.clear()
+    await until(lambda: app.cache.health().available)
+    assert app.cache.health().last_error == health.last_error
+
+
+async def test_a_request_that_does_not_ask_the_store_is_no_failure_of_it(
+    spy: SpyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = middleware(spy)
+    spy.failing = dict.fromkeys(("read", "settle"), StoreUnavailable("away"))
+    for _ in range(3 * LIMIT):
+        exchange = await drive(app)
+        assert exchange.status == 200
+        assert "detail=store-unavailable" in exchange.cache_status
+    assert app.cache.metrics.store_failures == LIMIT
+    assert len(caplog.records) == 2  # one of a look-up, and that the breaker opened
+    await app.cache.aclose()
+
+
+async def test_an_invalidation_that_fails_holds_here_at_once_and_everywhere_later(
+    spy: SpyStore,
+) -> None:
+    here, elsewhere = (middleware(spy) for _ in range(2))
+    first = await drive(here)
+    other = await drive(here, "/other")
+    spy.failing["replace"] = StoreRefused("OOM")
+    assert (await drive(here, method="POST")).status == 200
+    assert here.cache.health().waiting == 1
+    assert here.cache.health().available
+    again = await drive(here)
+    assert not again.hit
+    assert again.serial > first.serial
+    # What it names is not stored anew either, and everything else is a hit.
+    assert not (await drive(here)).hit
+    assert (await drive(here, "/other")).serial == other.serial
+    assert (await drive(elsewhere)).hit  # as documented
+    spy.failing.clear()
+    await until(lambda: here.cache.health().waiting == 0)
+    assert not (await drive(elsewhere)).hit
+    assert (await drive(here)).hit
+
+
+async def test_an_invalidation_that_is_cancelled_waits_too(spy: SpyStore) -> None:
+    """Its loop ends while the store is asked, and another one goes on."""
+    app = middleware(spy)
+    spy.failing["replace"] = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await app.cache.invalidate([b"t/"], spy)
+    assert app.cache.health().waiting == 1
+    spy.failing.clear()
+    await until(lambda: app.cache.health().waiting == 0)
+
+
+def test_a_store_of_ones_own_goes_by_its_class() -> None:
+    names = ("now", "read", "write", "remove", "settle", "replace", "aclose")
+    own: Any = type("Own", (), dict.fromkeys(names, lambda *_: None))()
+    assert Cache(store=own).health().store == "Own"
+
+
+PURGES: dict[str, Callable[[Any, str], Coroutine[Any, Any, None]]] = {
+    "url": lambda cache, on_error: cache.purge(URL, on_error=on_error),
+    "queries": lambda cache, on_error: cache.purge(URL, all_queries=True, on_error=on_error),
+    "group": lambda cache, on_error: cache.purge(group="a", on_error=on_error),
+    "all": lambda cache, on_error: cache.purge_all(on_error=on_error),
+    "soft": lambda cache, on_error: cache.purge(URL, soft=True, on_error=on_error),
+    "soft-group": lambda cache, on_error: cache.purge(group="a", soft=True, on_error=on_error),
+    "soft-all": lambda cache, on_error: cache.purge_all(soft=True, on_error=on_error),
+}
+every_purge = pytest.mark.parametrize("purge", PURGES.values(), ids=PURGES)
+
+
+@every_purge
+async def test_a_purge_that_fails_raises(spy: SpyStore, purge: Any) -> None:
+    app = middleware(spy)
+    spy.failing["replace"] = StoreUnavailable("away")
+    with pytest.raises(StoreUnavailable):
+        await purge(app.cache, "raise")
+    assert app.cache.health().waiting == 0
+
+
+@every_purge
+@pytest.mark.parametrize("away", [False, True])
+async def test_or_is_queued(spy: SpyStore, purge: Any, away: bool) -> None:
+    recorder = Recorder([FRESH, ("cache-groups", '"a"')])
+    app = middleware(spy, recorder)
+    first = await drive(app, "/page")
+    assert (await drive(app, "/page")).hit
+    spy.failing["replace"] = StoreRefused("OOM")
+    if away:
+        spy.failing["read"] = StoreUnavailable("away")
+        for _ in range(LIMIT):
+            await drive(app, "/page")
+        assert not app.cache.health().available
+    await purge(app.cache, "queue")
+    assert app.cache.health().waiting >= 1
+    assert app.cache.metrics.purges == 0
+    assert (await drive(app, "/page")).serial > first.serial
+    spy.failing.clear()
+    await until(lambda: app.cache.health().waiting == 0 and app.cache.health().available)
+    again = await drive(app, "/page")
+    assert again.serial > first.serial
+    assert (await drive(app, "/page")).serial == again.serial
+
+
+@every_purge
+async def test_one_that_succeeds_queues_nothing(spy: SpyStore, purge: Any) -> None:
+    app = middleware(spy)
+    await purge(app.cache, "queue")
+    assert (app.cache.health().waiting, app.cache.metrics.purges) == (0, 1)
+
+
+async def test_a_handler_may_queue_too(spy: SpyStore) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        handle = asgi_cache.from_scope(scope)
+        await handle.purge("/relative", on_error="queue")
+        await handle.purge(group="a", on_error="queue")
+        await handle.purge_all(on_error="queue")
+        with pytest.raises(StoreUnavailable):
+            await handle.purge("/relative")
+        with pytest.raises(StoreUnavailable):
+            await handle.purge_all()
+        await Recorder()(scope, receive, send)
+
+    wrapped = CacheMiddleware(app, store=GuardedStore(spy))
+    spy.failing["replace"] = StoreRefused("OOM")
+    assert (await drive(wrapped)).status == 200
+    assert wrapped.cache.health().waiting == 4
+
+
+async def test_wrong_words_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"on_error is 'ignore'.*'raise' or 'queue'"):
+        await Cache().purge_all(on_error="ignore")  # type: ignore[arg-type]
+
+
+async def test_a_store_without_a_guard_keeps_nothing(spy: SpyStore) -> None:
+    cache = Cache(store=spy)
+    spy.failing["replace"] = StoreUnavailable("away")
+    with pytest.raises(StoreUnavailable):
+        await cache.purge_all(on_error="queue")
+
+
+async def test_closing_says_what_was_not_carried_out(
+    spy: SpyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = middleware(spy)
+    spy.failing["replace"] = StoreRefused("OOM")
+    await app.cache.purge(URL, on_error="queue")
+    await app.cache.aclose()
+    assert "close failed: 1 invalidations were not carried out" in caplog.text

@@ -1,0 +1,314 @@
+"""Collapsed requests over several workers, each with its own cache on one real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis.asyncio
+
+from asgi_cache import CacheMiddleware, RedisStore
+from asgi_cache.stores import GuardedStore
+from asgi_cache.stores.base import Leased
+from tests.driver import drive
+from tests.test_collapsing import FRESH, Gated, turns
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+WORKERS = 4
+
+
+@pytest.fixture
+async def workers(redis_url: str, namespace: str) -> AsyncIterator[Callable[..., Any]]:
+    """Middlewares with caches of their own, as many processes have them."""
+    made: list[CacheMiddleware] = []
+
+    def make(app: Any, count: int = WORKERS, **settings: Any) -> list[CacheMiddleware]:
+        options = {"store_timeout": 5.0, "request_store_timeout": 10.0, **settings}
+        new = [
+            CacheMiddleware(app, store=redis_url, namespace=namespace, **options)
+            for _ in range(count)
+        ]
+        made.extend(new)
+        return new
+
+    yield make
+    for worker in made:
+        await worker.cache.aclose()
+
+
+async def gather_at_gate(gated: Gated, tasks: list[asyncio.Task[Any]]) -> list[Any]:
+    await asyncio.wait_for(gated.entered.wait(), 10)
+    await asyncio.sleep(0.2)  # the others have found the lease taken, and listen
+    gated.gate.set()
+    return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+
+
+def test_redis_has_leases(redis_url: str) -> None:
+    assert isinstance(RedisStore(redis_url, "x"), Leased)
+
+
+async def test_c02_a_thousand_misses_over_four_workers_are_one_call(
+    workers: Callable[..., Any],
+) -> None:
+    gated = Gated(FRESH)
+    four = workers(gated)
+    tasks = [asyncio.create_task(drive(worker)) for worker in four for _ in range(250)]
+    answers = await gather_at_gate(gated, tasks)
+    assert gated.calls == 1
+    assert {exchange.body for exchange in answers} == {b"1;"}
+    assert sum("collapsed" in exchange.cache_status for exchange in answers) == 999
+
+
+async def test_those_who_wait_are_woken_by_a_push(
+    workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asgi_cache.leasing.LISTENED_POLL_SECONDS", (60.0, 61.0))
+    gated = Gated(FRESH)
+    two = workers(gated, 2, collapse_timeout=30)
+    tasks = [asyncio.create_task(drive(worker)) for worker in two]
+    answers = await gather_at_gate(gated, tasks)
+    assert gated.calls == 1
+    assert {exchange.body for exchange in answers} == {b"1;"}
+
+
+async def test_without_a_push_they_look_for_themselves(
+    workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = Gated(FRESH)
+    two = workers(gated, 2)
+
+    async def deaf(*_: object) -> None:
+        raise OSError("no such channel")
+
+    for worker in two:
+        monkeypatch.setattr(worker.cache.leasing.store.leases, "listen", deaf)
+    tasks = [asyncio.create_task(drive(worker)) for worker in two]
+    answers = await gather_at_gate(gated, tasks)
+    assert gated.calls == 1
+    assert {exchange.body for exchange in answers} == {b"1;"}
+
+
+async def test_l14_an_unusable_answer_releases_the_followers_of_all_workers(
+    workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asgi_cache.leasing.LISTENED_POLL_SECONDS", (60.0, 61.0))
+    gated = Gated(("cache-control", "private"))
+    two = workers(gated, 2, collapse_timeout=30)
+    tasks = [asyncio.create_task(drive(worker)) for worker in two for _ in range(10)]
+    answers = await gather_at_gate(gated, tasks)
+    assert gated.calls == 20
+    assert len({exchange.body for exchange in answers}) == 20
+
+
+async def test_c04_a_leader_that_raises_is_followed_by_another_worker(
+    workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asgi_cache.leasing.LISTENED_POLL_SECONDS", (60.0, 61.0))
+    gated = Gated(FRESH)
+    gated.failure = ValueError("first")
+
+    async def first_only(serial: int) -> None:
+        if serial > 1:
+            gated.failure = None
+
+    gated.each = first_only
+    two = workers(gated, 2, collapse_timeout=30)
+    tasks = [asyncio.create_task(drive(worker)) for worker in two]
+    answers = await gather_at_gate(gated, tasks)
+    assert sorted(type(answer).__name__ for answer in answers) == ["Exchange", "ValueError"]
+    assert gated.calls == 2
+
+
+async def test_c09_a_late_finish_overwrites_nothing(
+    workers: Callable[..., Any], redis_url: str, namespace: str
+) -> None:
+    """The leader's lease ends while it works; what its successor has stored stays."""
+    slow, quick = Gated(FRESH), Gated(FRESH)
+    quick.calls = 100
+    quick.gate.set()
+    late, next_one = workers(slow, 1)[0], workers(quick, 1)[0]
+    first = asyncio.create_task(drive(late))
+    await asyncio.wait_for(slow.entered.wait(), 10)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        (lease,) = [key async for key in client.scan_iter(f"{namespace}:*:l:*")]
+        assert await client.pttl(lease) > 0
+        await client.delete(lease)  # as if its life had ended
+        assert (await drive(next_one)).body == b"101;"
+        await client.set(lease, b"somebody else's", px=60_000)
+        slow.gate.set()
+        exchange = await first
+        assert exchange.body == b"1;"
+        assert await client.get(lease) == b"somebody else's"
+        await client.delete(lease)
+    assert late.cache.metrics.by_label()["refusal.overtaken"] == 1
+    for worker in (late, next_one):
+        assert (await drive(worker)).body == b"101;"
+
+
+async def test_a_leader_that_hangs_is_replaced_when_its_lease_ends(
+    workers: Callable[..., Any],
+) -> None:
+    hung, quick = Gated(FRESH), Gated(FRESH)
+    quick.gate.set()
+    one, two = workers(hung, 1, collapse_timeout=0.3)[0], workers(quick, 1)[0]
+    first = asyncio.create_task(drive(one))
+    await asyncio.wait_for(hung.entered.wait(), 10)
+    exchange = await asyncio.wait_for(drive(two), 5)
+    assert exchange.body == b"1;"
+    assert "stored" in exchange.cache_status
+    hung.gate.set()
+    await first
+
+
+async def test_c08_they_wait_no_longer_than_the_timeout(workers: Callable[..., Any]) -> None:
+    hung, quick = Gated(FRESH), Gated(FRESH)
+    quick.gate.set()
+    one = workers(hung, 1, collapse_timeout=30)[0]
+    two = workers(quick, 1, collapse_timeout=0.3)[0]
+    first = asyncio.create_task(drive(one))
+    await asyncio.wait_for(hung.entered.wait(), 10)
+    answers = await asyncio.wait_for(asyncio.gather(*(drive(two) for _ in range(3))), 5)
+    assert {exchange.cache_status for exchange in answers} == {
+        "asgi-cache; fwd=uri-miss; detail=leader-late"
+    }
+    hung.gate.set()
+    assert "stored" in (await first).cache_status
+
+
+async def test_variants_are_led_apart_once_they_are_known(workers: Callable[..., Any]) -> None:
+    gated = Gated(FRESH, ("vary", "x-v"))
+    gated.gate.set()
+    two = workers(gated, 2)
+    await drive(two[0], headers=[("x-v", "0")])
+    gated.gate.clear()
+    tasks = [
+        asyncio.create_task(drive(worker, headers=[("x-v", value)]))
+        for worker in two
+        for value in ("a", "b")
+        for _ in range(5)
+    ]
+    await asyncio.sleep(0.3)
+    assert gated.calls == 3
+    gated.gate.set()
+    await asyncio.gather(*tasks)
+    assert gated.calls == 3
+
+
+async def test_nothing_is_left_behind(
+    workers: Callable[..., Any], redis_url: str, namespace: str
+) -> None:
+    gated = Gated(FRESH)
+    two = workers(gated, 2)
+    tasks = [
+        asyncio.create_task(drive(worker, f"/{number % 5}"))
+        for worker in two
+        for number in range(30)
+    ]
+    await asyncio.wait_for(gated.entered.wait(), 10)
+    await asyncio.sleep(0.1)
+    for task in tasks[::4]:
+        task.cancel()
+    gated.gate.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0.2)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        assert [key async for key in client.scan_iter(f"{namespace}:*:l:*")] == []
+    for worker in two:
+        assert worker._fetcher._turns._flights._flights == {}
+        ears = worker.cache.leasing.store.leases._ears
+        assert all(not one._listeners for one in ears.values())
+        await worker.cache.aclose()
+    await turns()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_store_that_does_not_answer_costs_no_more_than_its_deadline(
+    workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = Gated(FRESH)
+    gated.gate.set()
+    (worker,) = workers(gated, 1, store_timeout=0.05)
+
+    async def never(*_: object) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr(worker.cache.leasing.store.leases, "take", never)
+    exchange = await asyncio.wait_for(drive(worker), 2)
+    assert "stored" in exchange.cache_status
+    assert (await drive(worker)).hit
+
+
+def test_memory_needs_none() -> None:
+    worker = CacheMiddleware(Gated(FRESH))
+    assert worker.cache.leasing is None
+    assert not isinstance(worker.cache.store, GuardedStore)
+
+
+async def test_a_client_that_goes_while_the_lease_is_taken_leaves_none(
+    workers: Callable[..., Any], redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = Gated(FRESH)
+    gated.gate.set()
+    one, two = workers(gated, 2, collapse_timeout=30)
+    leases, taken = one.cache.leasing.store.leases, asyncio.Event()
+    take = leases.take
+
+    async def slow(*arguments: Any) -> bool:
+        done = await take(*arguments)
+        taken.set()
+        await asyncio.sleep(10)
+        return bool(done)
+
+    monkeypatch.setattr(leases, "take", slow)
+    task = asyncio.create_task(drive(one))
+    await asyncio.wait_for(taken.wait(), 10)
+    task.cancel()
+    await asyncio.wait({task})
+    exchange = await asyncio.wait_for(drive(two), 5)
+    assert "stored" in exchange.cache_status
+
+
+async def test_a_waiter_does_not_hang_with_the_connection_it_listens_on(
+    workers: Callable[..., Any], redis_url: str
+) -> None:
+    gated = Gated(FRESH)
+    two = workers(gated, 2, collapse_timeout=1.0, store_timeout=0.2)
+    first = asyncio.create_task(drive(two[0]))
+    await asyncio.wait_for(gated.entered.wait(), 10)
+    second = asyncio.create_task(drive(two[1]))
+    await asyncio.sleep(0.2)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.client_kill_filter(_type="pubsub")
+    gated.gate.set()
+    answers = await asyncio.wait_for(asyncio.gather(first, second), 3)
+    assert {exchange.body for exchange in answers} <= {b"1;", b"2;"}
+
+
+async def test_an_app_that_is_cancelled_while_its_response_is_written_does_not_undo_that(
+    workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = Gated(FRESH)
+    gated.gate.set()
+    (worker,) = workers(gated, 1)
+    store, writing, go_on = worker.cache.leasing.store, asyncio.Event(), asyncio.Event()
+    write = store.write_leased
+
+    async def slow(*arguments: Any) -> bool:
+        writing.set()
+        await go_on.wait()
+        return bool(await write(*arguments))
+
+    monkeypatch.setattr(store, "write_leased", slow)
+    task = asyncio.create_task(drive(worker))
+    await asyncio.wait_for(writing.wait(), 10)
+    task.cancel()
+    await asyncio.wait({task})
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await asyncio.sleep(0.1)
+    assert (await drive(worker)).hit
+    assert gated.calls == 1
