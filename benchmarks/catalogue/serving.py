@@ -36,6 +36,10 @@ PATHS: dict[str, Any] = {
 }
 """An hour, so that nothing expires while it is measured. /about and /me speak for themselves."""
 
+STORE_TIMEOUT = 5.0
+"""Seconds. With the default of 0.1 the cache gives an answer up on a machine where server, Redis
+and generator share too few cores, and what was measured would be a mixture of hits and misses."""
+
 
 class Observed:
     """*app*, with its calls counted, and two paths: one tells the counts, one purges the cache."""
@@ -80,7 +84,14 @@ def behind_cache(app: ASGIApp, store: str, paths: dict[str, Any]) -> ASGIApp:
     """*app* behind the cache; where *store* is ``none``, *app* itself: nothing is wrapped."""
     if store == "none":
         return app
-    return asgi_cache.wrap(app, store=store, namespace=NAMESPACE, paths=paths)
+    return asgi_cache.wrap(
+        app,
+        store=store,
+        namespace=NAMESPACE,
+        paths=paths,
+        store_timeout=STORE_TIMEOUT,
+        request_store_timeout=STORE_TIMEOUT,
+    )
 
 
 class Announcing(uvicorn.Server):
