@@ -190,8 +190,9 @@ async def test_variants_are_led_apart_once_they_are_known(workers: Callable[...,
         for value in ("a", "b")
         for _ in range(5)
     ]
-    await asyncio.sleep(0.3)
-    assert gated.calls == 3
+    async with asyncio.timeout(10):
+        while gated.calls < 3:
+            await asyncio.sleep(0.01)
     gated.gate.set()
     await asyncio.gather(*tasks)
     assert gated.calls == 3
