@@ -32,7 +32,8 @@ LAYERS: Final = (
     ("model",),
     (
         *("policy", "policy.decision", "policy.emission", "policy.folding", "policy.freshness"),
-        *("policy.invalidation", "policy.keys", "policy.reuse", "policy.storing"),
+        *("policy.grouping", "policy.invalidation", "policy.keys", "policy.reuse"),
+        "policy.storing",
         *("policy.ranges", "policy.validation"),
     ),
     (
@@ -65,7 +66,7 @@ LAYERS: Final = (
     ("",),
     (
         *("cli", "cli.commands", "cli.options", "cli.serving"),
-        *("demo", "demo.shop", "demo.story", "__main__"),
+        *("demo", "demo.shop", "demo.story", "demo.tables", "__main__"),
     ),
 )
 
