@@ -27,7 +27,8 @@ LAYERS: Final = (
     ),
     (
         *("settings", "settings.allowed", "settings.kinds", "settings.paths", "settings.plan"),
-        *("settings.rules", "settings.settings", "settings.sources"),
+        *("settings.files", "settings.loading", "settings.refusals", "settings.rules"),
+        *("settings.settings", "settings.sources"),
     ),
     ("model",),
     (
