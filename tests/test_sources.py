@@ -277,9 +277,9 @@ def test_a_wrong_file_is_refused(
         (b"store = 'redis://:hunter2@h'\nstore = 1", "is not TOML: "),
         (
             b"keep = 1\n store = redis://:hunter2@h",
-            "(at line 2, column 10); this is the line of store: a text stands in quotes,",
+            "(at line 2, column 10); this is the line of store: texts stand in quotes; true, false",
         ),
-        (b"etag = True", "this is the line of etag: a text stands in quotes, true and a number do"),
+        (b"etag = True", "this is the line of etag: texts stand in quotes; true, false and num"),
         (b"[paths]\n/a = 60", "(at line 2, column 1); a path template stands in double quotes."),
         (b"[paths]\na/b = 60", "column 2); a text stands in quotes, and so does a key such as"),
         (b"secret = [\n  hunter2hunter2hunter2=1,\n]", "line 2, column 3); a text stands in"),

@@ -107,5 +107,5 @@ def _hint(text: str, message: str, names: Container[str]) -> str:
         return "; a path template stands in double quotes"
     key = line.partition("=")[0].strip()
     if key in names:
-        return f"; this is the line of {key}: a text stands in quotes, true and a number do not"
+        return f"; this is the line of {key}: texts stand in quotes; true, false and numbers do not"
     return "; a text stands in quotes, and so does a key such as a path template"
