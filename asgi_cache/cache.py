@@ -175,7 +175,7 @@ class Cache:
         what was purged; others do.
         """
         if (url is None) == (group is None):
-            raise ConfigurationError("purge takes a URL or group=..., one of them")
+            raise ConfigurationError("purge takes a URL or group=..., one of them, or purge_all()")
         if group is not None:
             if all_queries:
                 raise ConfigurationError("purge: all_queries goes with a URL, not with a group")

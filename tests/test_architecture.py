@@ -27,12 +27,14 @@ LAYERS: Final = (
     ),
     (
         *("settings", "settings.allowed", "settings.kinds", "settings.paths", "settings.plan"),
-        *("settings.rules", "settings.settings", "settings.sources"),
+        *("settings.files", "settings.loading", "settings.refusals", "settings.rules"),
+        *("settings.settings", "settings.sources"),
     ),
     ("model",),
     (
         *("policy", "policy.decision", "policy.emission", "policy.folding", "policy.freshness"),
-        *("policy.invalidation", "policy.keys", "policy.reuse", "policy.storing"),
+        *("policy.grouping", "policy.invalidation", "policy.keys", "policy.reuse"),
+        "policy.storing",
         *("policy.ranges", "policy.validation"),
     ),
     (
@@ -65,7 +67,7 @@ LAYERS: Final = (
     ("",),
     (
         *("cli", "cli.commands", "cli.options", "cli.serving"),
-        *("demo", "demo.shop", "demo.story", "__main__"),
+        *("demo", "demo.shop", "demo.story", "demo.tables", "__main__"),
     ),
 )
 

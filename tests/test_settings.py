@@ -352,6 +352,41 @@ def test_an_unknown_name_is_refused(name: str, hint: str) -> None:
     assert "hunter2" not in text
 
 
+FORM = "redis://user:password@host:port/0, special characters percent-encoded"
+PORT = "is no port, which is a number from 1 to 65535"
+DATABASE = "is no database, which is a number such as 0"
+
+
+@pytest.mark.parametrize(
+    ("url", "end"),
+    [
+        ("redis://h:port/0", f"{FORM}; 'port' {PORT}."),
+        ("redis://h:65536", f"{FORM}; '65536' {PORT}."),
+        ("redis://u:hunter2@h:0/0", f"{FORM}; '0' {PORT}."),
+        ("redis://u:hun/ter2@h:1:2/0", f"{FORM}; '1:2' {PORT}."),
+        ("redis://[::1]:\u0661", f"{FORM}; '\u0661' {PORT}."),
+        ("redis://h:6379/zero?password=hunter2", f"{FORM}; 'zero' {DATABASE}."),
+        ("redis://:hunter2@[::1]/100000", f"{FORM}; '100000' {DATABASE}."),
+        ("redis://h/0/1", f"{FORM}; '0/1' {DATABASE}."),
+        ("redis://u:hunter2@x:y@h:1/0", f"{FORM}."),
+        ("redis://h:1/0?password=hunt@er2:x/y", None),
+        ("redis://[::1/0", f"{FORM}."),
+    ],
+)
+def test_what_is_wrong_in_a_stores_url_is_named(url: str, end: str | None) -> None:
+    if end is None:
+        assert Settings(store=url).store == url
+        return
+    text = refusal(store=url)
+    assert text.endswith(f": allowed is {end}")
+    assert "ter2" not in text
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2/0", "redis://:hunter2"])
+def test_what_may_be_a_password_is_not_named_as_a_port(url: str) -> None:
+    assert refusal(store=url).endswith(f": allowed is {FORM}.")
+
+
 def test_each_problem_has_its_own_line() -> None:
     text = refusal(keep=-1, stor="memory://", name="", paths={"/a": -1, "/b": {"ttl": "x"}})
     assert [line.partition(" = ")[0].partition(":")[0] for line in text.splitlines()] == [

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from asgi_cache.fields import parse_groups
 from asgi_cache.policy.folding import fold_query
+from asgi_cache.policy.grouping import MAX_GROUPS
 from asgi_cache.policy.keys import EPOCH, Target, group_stamps, target_of, target_stamp
-from asgi_cache.policy.storing import MAX_GROUPS
 
 if TYPE_CHECKING:
     from asgi_cache.model import RequestHead, ResponseHead

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_cache.model import ResponseHead
+from asgi_cache.policy.grouping import MAX_GROUPS
 from asgi_cache.policy.invalidation import is_unsafe, targets_to_invalidate
 from asgi_cache.policy.keys import EPOCH, target_stamp
-from asgi_cache.policy.storing import MAX_GROUPS
 from asgi_cache.settings import Rule, Settings
 from tests.policy.builders import (
     OCTETS,

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from asgi_cache.model import EntityTag, RequestHead, ResponseHead, StoredResponse
 from asgi_cache.policy.decision import Refusal
+from asgi_cache.policy.grouping import rule_groups
 from asgi_cache.policy.keys import MAX_NOMINATED
 from asgi_cache.policy.storing import (
     HOP_BY_HOP,
     admit,
     declared_length,
     is_malformed_length,
-    rule_groups,
     status_refusal,
 )
 from asgi_cache.settings import Rule, Settings

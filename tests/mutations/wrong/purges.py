@@ -99,8 +99,8 @@ PURGES: Final = (
                 "        assert groups\n",
             ),
             Change(
-                "policy/storing.py",
-                "    groups = rule_groups(rule, exchange.params)\n",
+                "policy/grouping.py",
+                "    groups = rule_groups(rule, params)\n",
                 "    groups: list[str] = []\n",
             ),
         ),

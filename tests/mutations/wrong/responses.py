@@ -233,7 +233,7 @@ RESPONSES: Final = (
     one(
         "unreadable-groups-ignored",
         "P13",
-        "policy/storing.py",
+        "policy/grouping.py",
         "        if named is None:\n            return None\n",
         "        named = named or []\n",
         "security/test_poisoning.py::test_p13_what_is_no_list_of_groups_is_not_stored",
