@@ -192,7 +192,7 @@ async def test_variants_are_led_apart_once_they_are_known(workers: Callable[...,
     ]
     async with asyncio.timeout(10):
         while gated.calls < 3:
-            await asyncio.sleep(0.01)
+            await turns()
     gated.gate.set()
     await asyncio.gather(*tasks)
     assert gated.calls == 3

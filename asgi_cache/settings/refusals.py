@@ -18,6 +18,8 @@ REDACTED: Final = "***"
 _SECRET_OPTION: Final = re.compile(
     r"([?&][^=&]*(?:pass|secret|token|auth|credential)[^=&]*=)[^&]*", re.IGNORECASE
 )
+# The "@host" was forgotten.
+_LONE_PASSWORD: Final = re.compile(r"(://:)[^/?#]+")
 _QUOTED_CHARACTERS: Final = 120
 _CONSTANT: Final = re.compile(
     r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:(?:or )?None|True|False)\b"""
@@ -84,6 +86,8 @@ def redacted(text: str) -> str:
         scheme, mark, userinfo = head.partition("://") if mark else ("", "", head)
         user, colon, _ = userinfo.partition(":")
         text = f"{scheme}{mark}{user if colon else ''}{colon}{REDACTED}@{tail}"
+    elif not at:
+        text = _LONE_PASSWORD.sub(rf"\g<1>{REDACTED}", text)
     return _SECRET_OPTION.sub(rf"\g<1>{REDACTED}", text)
 
 

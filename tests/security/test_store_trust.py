@@ -57,7 +57,9 @@ def site_of(
     """A worker that knows *secrets*."""
     store = RedisStore(place.url, place.namespace, secrets=secrets, **options)
     place.stores.append(store)
-    return place.site(origin, store, paths={"/ruled": Rule(ttl=60, groups=["g"])})
+    # What is judged is what lies in the store, not how soon a busy machine reads it.
+    patient = {"store_timeout": 10.0, "request_store_timeout": 10.0}
+    return place.site(origin, store, paths={"/ruled": Rule(ttl=60, groups=["g"])}, **patient)
 
 
 def counted(site: Site) -> int:
