@@ -170,7 +170,7 @@ CONDITIONS: Final = (
         "another-users-response-put-to-the-app",
         "L06 R06",
         "fetching.py",
-        "if before is not None and screened.personal and not may_answer(screened.shape, before):",
+        "if stored is not None and screened.personal and not may_answer(screened.shape, stored):",
         "if False:",
         "test_validation.py::test_another_users_stale_response_is_not_what_this_one_is_asked_about",
         "test_stale.py::test_another_users_response_does_not_stand_in",
