@@ -158,7 +158,8 @@ async def carry_out(settings: Settings, options: argparse.Namespace) -> None:
 
 async def seconds_to_answer(settings: Settings) -> float:
     """How long the store takes to answer a read, once connected. Raises CommandError."""
-    cache = Cache(settings.model_copy(update={"store_timeout": PATIENCE}))
+    patience = {"store_timeout": PATIENCE, "request_store_timeout": PATIENCE}
+    cache = Cache(settings.model_copy(update=patience))
     try:
         began = 0.0
         for _ in ("the first also connects", "the second is timed"):
