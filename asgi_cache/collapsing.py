@@ -2,7 +2,8 @@
 
 Followers wait for a complete stored response, never for a live stream (design: decision 10). They
 go their own ways, all at once, as soon as the leader's response is seen to be of no use to them;
-where the leader is gone before anything is known, one of them takes its place.
+where the leader is gone before anything is known, or a purge has spoilt what it brought, one of
+them takes its place.
 
 What must not be here: ASGI, keys, stores; what is stored and who may have it (``policy``).
 """

@@ -14,7 +14,7 @@ from asgi_cache.admission import Admission
 from asgi_cache.anonymous import Replay, run_apart, run_here
 from asgi_cache.capture import Capture
 from asgi_cache.collapsing import Outcome, Turn, Verdict
-from asgi_cache.following import Turns
+from asgi_cache.following import Turns, may_lead, standing
 from asgi_cache.handle import Handle
 from asgi_cache.heads import freshen_by_head
 from asgi_cache.messages import anonymous_scope, replaced_lines, with_handle
@@ -22,10 +22,11 @@ from asgi_cache.passing import pass_on
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.policy.emission import STOOD_IN, forwarded
 from asgi_cache.policy.folding import fold
-from asgi_cache.policy.reuse import decide_again, may_answer
+from asgi_cache.policy.reuse import decide_again
 from asgi_cache.policy.validation import conditional_fields, usable_on_error
 from asgi_cache.serving import serve
 from asgi_cache.settings.plan import CACHE_PRECONDITIONS
+from asgi_cache.standing import Standing
 from asgi_cache.validating import Validation
 
 if TYPE_CHECKING:
@@ -81,16 +82,18 @@ class Fetcher:
         *decision* ``None``: no client waits. ``True`` where something new is stored then.
         """
         cache = self.cache
+        before = standing(screened, selection)
         if screened.obstacle is not None:
-            hear = None
-            before = standing(screened, selection)
-            if screened.obstacle is Refusal.HEAD and before is not None:
-                child = self._child(scope, screened, None)
-                hear = await self._hearing(child, screened, selection, before, store)
-                scope = scope if hear is None else child.scope
-            await self._pass(scope, receive, send, screened, decision, screened.obstacle, hear)
+            why = screened.obstacle
+            if before is None or decision is None:
+                await self._pass(scope, receive, send, screened, decision, why)
+            else:
+                turn = Turn(selection)
+                await self._stand_by(
+                    scope, receive, send, screened, turn, decision, store, before, why
+                )
             return False
-        child = self._child(scope, screened, standing(screened, selection))
+        child = self._child(scope, screened, before)
         noted = cache.noted(screened) if child.hidden and child.before is None else None
         if noted is not None:
             await self._pass(scope, receive, send, screened, Decision.BYPASS, noted)
@@ -99,7 +102,7 @@ class Fetcher:
             await cache.settle(selection, store)
         turn = Turn(selection)
         if not cache.goes_alone(screened):
-            leads = partial(_leads, screened, child)
+            leads = partial(may_lead, screened, child.anonymous)
             turn = await self._turns.take(screened, selection, child.folded, store, leads)
             if decision is None and turn.outcome is not None:
                 return False  # somebody has asked the app meanwhile
@@ -127,31 +130,47 @@ class Fetcher:
         store: Store,
     ) -> bool:
         """Call the app; ``True`` where something new is stored then."""
-        cache, flight, selection = self.cache, turn.flight, turn.selection
-        if not selection.available and flight is None:
+        if not turn.selection.available and turn.flight is None:
             why = Refusal.STORE_UNAVAILABLE
             await self._pass(scope, receive, send, screened, decision, why, turn=turn)
             return False
         capture: Capture
-        fill = (cache, store, send, screened, turn, child.folded, decision)
+        fill = (self.cache, store, send, screened, turn, child.folded, decision)
         if child.before is None:
             capture = Capture(*fill, hidden=child.hidden)
         else:
             capture = Validation(
                 child.before, *fill, conditional=bool(child.condition), hidden=child.hidden
             )
-        try:
-            await self._run(scope, child, receive, send, screened, turn, capture)
-        except asyncio.CancelledError:
-            capture.cancelled()
-            raise
-        finally:
-            await capture.finish()
-            if flight is not None:
-                flight.release(None)
-                if flight.lease is not None:
-                    flight.lease.give_back(left=True)
+        await self._run(scope, child, receive, send, screened, turn, capture)
         return capture.has_kept
+
+    async def _stand_by(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        screened: Screened,
+        turn: Turn,
+        decision: Decision,
+        store: Store,
+        before: StoredResponse,
+        refusal: Refusal,
+    ) -> None:
+        """Call the app as the request came; *before* may answer a failure of it."""
+        cache, selection, hear = self.cache, turn.selection, None
+        child = self._child(scope, screened, None)
+        if refusal is Refusal.HEAD:
+            hear = await self._hearing(child, screened, selection, before, store)
+            scope = scope if hear is None else child.scope
+        if not usable_on_error(before, cache.now()):
+            await self._pass(scope, receive, send, screened, decision, refusal, hear)
+            return
+        fill = (cache, store, send, screened, turn, child.folded, decision)
+        seen = with_handle(scope, Handle(cache, screened.request))
+        child = child._replace(scope=seen, hidden=False)
+        capture = Standing(before, hear, refusal, *fill)
+        await self._run(scope, child, receive, send, screened, turn, capture)
 
     async def _followed(
         self,
@@ -200,7 +219,7 @@ class Fetcher:
         capture: Capture,
     ) -> None:
         """The app's one run, or two: the second as the request came."""
-        replay = Replay(receive, capture)
+        flight, replay = turn.flight, Replay(receive, capture)
         try:
             if child.hidden or capture.is_background:
                 done = await run_apart(self.app, child.scope, replay, capture)
@@ -210,8 +229,16 @@ class Fetcher:
                 return
             decision, refusal = Decision.BYPASS, capture.refusal or Refusal.FAILED
             await self._pass(scope, replay.second, send, screened, decision, refusal, turn=turn)
+        except asyncio.CancelledError:
+            capture.cancelled()
+            raise
         finally:
             replay.close()
+            await capture.finish()
+            if flight is not None:
+                flight.release(None)
+                if flight.lease is not None:
+                    flight.lease.give_back(left=True)
 
     def _child(self, scope: Scope, screened: Screened, before: StoredResponse | None) -> Child:
         """The request as the app of a fill sees it, with a condition about *before*."""
@@ -278,22 +305,3 @@ class Fetcher:
         await pass_on(
             app, cache, scope, receive, send, request, decision, refusal, hear, collapsed=collapsed
         )
-
-
-def standing(screened: Screened, selection: Selection) -> StoredResponse | None:
-    """What is stored and may answer this client, as far as its credentials go."""
-    stored = selection.stored
-    if stored is not None and screened.personal and not may_answer(screened.shape, stored):
-        return None
-    return stored
-
-
-def _leads(screened: Screened, child: Child, selection: Selection) -> bool:
-    """Whether what the app answers after the look-up *selection* may be of use to others.
-
-    A condition of the client's that the app gets to see makes it one client's.
-    """
-    if not screened.shape.conditional or child.anonymous:
-        return True
-    before = standing(screened, selection)
-    return before is not None and bool(conditional_fields(before))

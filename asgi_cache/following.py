@@ -9,6 +9,7 @@ from asgi_cache.collapsing import Flight, Flights, Outcome, Place, Turn, Verdict
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.keys import nominated_values, plain_values
 from asgi_cache.policy.reuse import may_answer
+from asgi_cache.policy.validation import conditional_fields
 from asgi_cache.stores.base import NOTHING
 
 if TYPE_CHECKING:
@@ -236,3 +237,23 @@ class _Follower:
             self._cache.failed("look-up", error)
             return {}
         return dict(zip(names, stamps, strict=True))
+
+
+def standing(screened: Screened, selection: Selection) -> StoredResponse | None:
+    """What is stored and may answer this client, as far as its credentials go."""
+    stored = selection.stored
+    if stored is not None and screened.personal and not may_answer(screened.shape, stored):
+        return None
+    return stored
+
+
+def may_lead(screened: Screened, anonymous: bool, selection: Selection) -> bool:
+    """Whether what the app answers after the look-up *selection* may be of use to others.
+
+    A condition of the client's that the app gets to see makes it one client's; an *anonymous* fill
+    shows none.
+    """
+    if not screened.shape.conditional or anonymous:
+        return True
+    before = standing(screened, selection)
+    return before is not None and bool(conditional_fields(before))

@@ -169,7 +169,7 @@ CONDITIONS: Final = (
     one(
         "another-users-response-put-to-the-app",
         "L06 R06",
-        "fetching.py",
+        "following.py",
         "if stored is not None and screened.personal and not may_answer(screened.shape, stored):",
         "if False:",
         "test_validation.py::test_another_users_stale_response_is_not_what_this_one_is_asked_about",
@@ -179,7 +179,7 @@ CONDITIONS: Final = (
         "head-freshens-unfolded",
         "R12 P01",
         "fetching.py",
-        "                scope = scope if hear is None else child.scope\n",
+        "            scope = scope if hear is None else child.scope\n",
         "",
         "test_heads.py::test_a_head_that_may_freshen_is_folded_as_a_fill_is",
     ),

@@ -171,9 +171,9 @@ FILLS: Final = (
     one(
         "condition-of-the-leader-shown",
         "R06 C01",
-        "fetching.py",
-        "if not screened.shape.conditional or child.anonymous:",
-        "if child.scope:",
+        "following.py",
+        "if not screened.shape.conditional or anonymous:",
+        "if screened.shape:",
         "test_collapsing.py::test_a_condition_that_the_app_sees_leads_nobody",
     ),
     one(
