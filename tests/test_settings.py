@@ -195,7 +195,7 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ("rule", rule_of, rule_of),
     ("authorities", ["Shop.Example:8443", "[::1]:80"], ("shop.example:8443", "[::1]:80")),
     ("max_body_bytes", 1, 1),
-    ("store_timeout", 1, 1.0),
+    ("request_store_timeout", 1, 1.0),
     ("name", "my cache", "my cache"),
     ("honor_request_directives", True, True),
     ("debug_token", '!~"\\,;', '!~"\\,;'),
@@ -277,6 +277,7 @@ REFUSED: list[tuple[str, object, str, str]] = [
     ("near_bytes", -1, "-1", "a whole number of bytes from 0 to 2**62"),
     ("near_bytes", 1.5, "1.5", "a whole number of bytes from 0 to 2**62"),
     ("near_bytes", 0, "0", "with store = 'memory://' is a whole number of bytes above 0"),
+    ("store_timeout", 0.2, "0.2", "at most request_store_timeout, which is 0.15"),
     *(
         (name, value, "", FIELD_NAMES)
         for name in ("targeted_fields", "key_fields", "unstored_fields")
@@ -406,6 +407,15 @@ def test_a_long_value_is_cut() -> None:
 
 def test_near_bytes_may_be_zero_with_another_store() -> None:
     assert Settings(store="redis://localhost", near_bytes=0).near_bytes == 0
+
+
+def test_one_operation_may_not_take_longer_than_all_of_a_request() -> None:
+    text = "store_timeout = 0.1: allowed is at most request_store_timeout, which is 0.05."
+    assert refusal(request_store_timeout=0.05) == text
+    same = Settings(store_timeout=5, request_store_timeout=5)
+    assert same.store_timeout == same.request_store_timeout
+    with pytest.raises(ConfigurationError, match="request_store_timeout, which is 5"):
+        same.model_copy(update={"store_timeout": 6})
 
 
 @pytest.mark.parametrize("name", ["X-API-Key", "x-amzn-oidc-data"])

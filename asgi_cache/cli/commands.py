@@ -181,7 +181,8 @@ async def seconds_to_answer(settings: Settings, named: str = "") -> float:
 
     *named*: where the store's URL stands.
     """
-    cache = Cache(settings.model_copy(update={"store_timeout": PATIENCE}))
+    patience = {"store_timeout": PATIENCE, "request_store_timeout": PATIENCE}
+    cache = Cache(settings.model_copy(update=patience))
     try:
         began = 0.0
         for _ in ("the first also connects", "the second is timed"):

@@ -261,6 +261,10 @@ def _contradictions(settings: Settings) -> list[Problem]:
     if settings.store == "memory://" and not settings.near_bytes:
         text = "allowed with store = 'memory://' is a whole number of bytes above 0"
         problems.append(Problem("near_bytes", "0", text))
+    most = settings.request_store_timeout
+    if settings.store_timeout > most:
+        text = f"allowed is at most request_store_timeout, which is {most:g}"
+        problems.append(Problem("store_timeout", f"{settings.store_timeout:g}", text))
     credentials = [name.lower() for name in settings.credential_fields]
     for template, rule in settings.paths.items():
         for name in rule.vary if rule else ():

@@ -45,12 +45,12 @@ def with_followers(monkeypatch: pytest.MonkeyPatch) -> None:
         await turns.gate("followed")
         return outcome
 
-    async def stepped_read(self: _Follower, names: Any, flight: Flight, store: Any) -> Any:
+    async def stepped_read(self: _Follower, names: Any, flight: Flight) -> Any:
         turns = TURNS.get()
         if turns is None or flight.shared_read is None:
-            return await read_together(self, names, flight, store)
+            return await read_together(self, names, flight)
         turns.stand(FOLLOWS)
-        found = await read_together(self, names, flight, store)
+        found = await read_together(self, names, flight)
         await turns.gate("read by another")
         return found
 

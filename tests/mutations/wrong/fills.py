@@ -171,18 +171,17 @@ FILLS: Final = (
     one(
         "condition-of-the-leader-shown",
         "R06 C01",
-        "fetching.py",
-        "shown = screened.shape.conditional and not condition and not child.anonymous",
-        "shown = False",
+        "following.py",
+        "if not screened.shape.conditional or anonymous:",
+        "if screened.shape:",
         "test_collapsing.py::test_a_condition_that_the_app_sees_leads_nobody",
     ),
     one(
         "nobody-waits",
         "C01",
         "following.py",
-        "            flight = self._flights.at(place)\n"
-        "            if flight is None and outcome is not None:",
-        "            flight: Flight | None = None\n            if outcome is not None:",
+        "            flight = self._flights.at(place)\n",
+        "            flight: Flight | None = None\n",
         "test_collapsing.py::test_c01_a_thousand_misses_are_one_call",
     ),
     one(

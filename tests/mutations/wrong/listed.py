@@ -11,6 +11,7 @@ from tests.mutations.wrong.leaks import LEAKS
 from tests.mutations.wrong.purges import PURGES
 from tests.mutations.wrong.responses import RESPONSES
 from tests.mutations.wrong.stores import STORES
+from tests.mutations.wrong.turns import TURNS
 
 if TYPE_CHECKING:
     from tests.mutations.wrong.entry import Wrong
@@ -21,6 +22,7 @@ WRONG: Final[tuple[Wrong, ...]] = (
     *RESPONSES,
     *CONDITIONS,
     *FILLS,
+    *TURNS,
     *PURGES,
     *STORES,
 )

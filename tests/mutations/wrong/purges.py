@@ -171,7 +171,7 @@ PURGES: Final = (
         "joined-without-asking-for-groups",
         "I05",
         "following.py",
-        "            stamps = {**await self._read_together(others, flight, store), **stamps}\n",
+        "            stamps = {**await self._read_together(others, flight), **stamps}\n",
         "            return bool(others)\n",
         "security/test_wrong_versions.py::"
         "test_i05_who_begins_after_a_purge_does_not_get_what_is_being_written",

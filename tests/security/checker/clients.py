@@ -147,8 +147,7 @@ class Clients:
         before = self._store_seen(site)
         await exchange(site.wrapped, scope, got, after, seconds)
         got.ended = instant()
-        collapsed = "; collapsed" in (got.value("cache-status") or "")
-        if collapsed and (self._store_seen(site) != before or not before[1]):
+        if got.collapsed and (self._store_seen(site) != before or not before[1]):
             # Where the store is away from a worker it makes one call for all who ask meanwhile,
             # and cannot know of what others purge.
             asked = replace(asked, purged=0, softened=0)
@@ -176,7 +175,7 @@ class Clients:
         counts["hits"] += got.hit
         counts["under a fault"] += board.fault > 0
         counts[f"status {got.status}"] += 1
-        counts["collapsed"] += "; collapsed" in (got.value("cache-status") or "")
+        counts["collapsed"] += got.collapsed
         wrong = judge(asked, got, self._issued)
         added = max(0, got.ended - asked.began - got.app_time) // 1_000_000
         self.added["hit" if got.hit else "other"][added] += 1
