@@ -1,8 +1,9 @@
 """The app that the workers of these tests serve; the query says how it answers.
 
-``bytes``, ``chunks``: of the body, which describes itself; its ``version`` is when the call began,
-by a clock that all processes of a machine share (``time.monotonic_ns``). ``says``: Cache-Control.
-``more``: further response fields, as ``name:value``. ``length=0``: no Content-Length.
+``bytes``, ``chunks``: of the body, which describes itself; ``pause``: seconds between the chunks.
+Its ``version`` is when the call began, by a clock that all processes of a machine share
+(``time.monotonic_ns``). ``says``: Cache-Control. ``more``: further response fields, as
+``name:value``. ``length=0``: no Content-Length.
 ``wait=start|body|background``: say so on standard output, and wait for SIGUSR1 before the
 start, after the first chunk, or where the request is the cache's own.
 
@@ -93,7 +94,7 @@ class App:
             await send({"type": BODY, "body": body[at : at + size], "more_body": more})
             if at == 0 and wish.get("wait") == "body":
                 await self._wait()
-            await asyncio.sleep(0)
+            await asyncio.sleep(float(wish.get("pause", "0")))
 
     def _told(self, scope: Scope) -> Told:
         fields = tuple(

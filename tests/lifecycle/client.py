@@ -50,12 +50,19 @@ class Client:
         self, target: str, fields: Iterable[tuple[str, str]] = (), method: str = "GET"
     ) -> None:
         """A request and no more."""
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {HOST}"]
+        lines += [f"{name}: {value}" for name, value in fields]
+        await self._write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+
+    async def begin(self, target: str, size: int) -> None:
+        """The first *size* bytes of a request."""
+        await self._write(f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\n".encode()[:size])
+
+    async def _write(self, text: bytes) -> None:
         if self._writer is None:
             streams = await asyncio.open_connection("127.0.0.1", self._port, limit=LIMIT)
             self._reader, self._writer = streams
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {HOST}"]
-        lines += [f"{name}: {value}" for name, value in fields]
-        self._writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self._writer.write(text)
         await self._writer.drain()
 
     async def head(self) -> tuple[int, dict[str, str]]:
