@@ -123,6 +123,7 @@ class App:
         names = sorted(repr(task.get_coro()) for task in asyncio.all_tasks() if task is not here)
         return {
             "calls": self.calls,
+            "package": asgi_cache.__file__,
             "tasks": names,
             "descriptors": len(os.listdir("/proc/self/fd")),
             "resident": resident_bytes(),

@@ -63,13 +63,15 @@ class Worker:
         self.kills = 0
         """How often it was killed, or was about to be."""
         self._arguments = ["--loop", loop, "--timeout-graceful-shutdown", str(graceful)]
+        self._arguments += ["--app-dir", str(package or ROOT)]  # which uvicorn puts first
         kept = {key: text for key, text in os.environ.items() if not key.startswith("ASGI_CACHE_")}
-        places = [str(ROOT)] if package is None else [str(package), str(ROOT)]
+        self.package = str((package or ROOT) / "asgi_cache" / "__init__.py")
+        """Where its code comes from."""
         self._environment = {
             **kept,
             OPTIONS: json.dumps(options),
             WORKER: name,
-            "PYTHONPATH": os.pathsep.join(places),
+            "PYTHONPATH": str(ROOT),
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._said: queue.Queue[str] = queue.Queue()
