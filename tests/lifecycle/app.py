@@ -139,7 +139,8 @@ async def _stream(send: Send, size: int) -> None:
     ]
     await send({"type": START, "status": 200, "headers": lines})
     for _ in range(size // len(STREAM_CHUNK)):
-        await send({"type": BODY, "body": STREAM_CHUNK, "more_body": True})
+        # Each is an object of its own: whoever keeps them is seen.
+        await send({"type": BODY, "body": bytes(memoryview(STREAM_CHUNK)), "more_body": True})
     await send({"type": BODY, "body": b""})
 
 
