@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.conftest import Keys
 
 MIB: Final = 2**20
-STREAMED_BYTES: Final = int(os.environ.get("STREAMED_BYTES", str(1024 * MIB)))
+STREAMED_BYTES: Final = int(os.environ.get("STREAMED_BYTES", "1073741824"))
 FIRST_BYTES: Final = 40
 """How often the time to the first byte is measured."""
 READERS: Final = 500
