@@ -50,7 +50,7 @@ async def test_o06_many_requests_with_random_cancels_leave_nothing(
     """Tasks, descriptors and connections are back where they were, and memory is."""
     store = redis_url if kind == "redis" else "memory://"
     worker = Worker(**options_of(store, namespace))
-    requests = LEAK_REQUESTS if kind == "redis" else LEAK_REQUESTS // 4
+    requests = LEAK_REQUESTS if kind == "redis" else LEAK_REQUESTS // 10
     with running(worker):
         start = await asyncio.to_thread(worker.state)
         warming = Traffic(worker.port, share=0.1, pause=0, seed=1)

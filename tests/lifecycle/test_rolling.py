@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.client import Answer
 
 ROLLING_FROM: Final = os.environ.get("ROLLING_FROM")
-REQUESTS: Final = 1500
+REQUESTS: Final = 900
 PAGES: Final = 20
 CLIENTS: Final = 6
 LANGUAGES: Final = ("de", "en", None)
