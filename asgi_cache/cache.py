@@ -247,6 +247,8 @@ class Cache:
             writes = [task for task in self._writes if task.get_loop() is loop]
             if writes:
                 await asyncio.wait(writes)
+        if self.leasing is not None:
+            await self.leasing.aclose()
         await self.store.aclose()
         waiting = self.health().waiting
         if waiting:

@@ -247,6 +247,16 @@ def test_the_measured_tables_are_the_results(name: str) -> None:
     assert f"<!-- table: {name} -->\n{tables()[name]}" in README
 
 
+def test_the_table_of_long_runs_names_every_variable_with_its_default() -> None:
+    found: dict[str, str] = {}
+    for folder in ("security", "lifecycle", "property"):
+        for path in (ROOT / "tests" / folder).glob("*.py"):
+            read = re.findall(r'environ\.get\("([A-Z_]+)"(?:, "(\d+)")?\)', path.read_text("utf-8"))
+            found |= {name: default or "none" for name, default in read}
+    shown = {name: cells[0] for name, cells in table("long-runs").items()}
+    assert shown == {name: text for name, text in found.items() if not name.endswith("_SEED")}
+
+
 def test_links_within_the_repository_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", README):
         assert (ROOT / target).exists(), target

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asgi_cache.fields import is_any, is_field_name, parse_entity_tag, split_list
 from asgi_cache.fields.dates import parse_date
+from asgi_cache.fields.syntax import MAX_PARSED_BYTES
 from asgi_cache.model import EntityTag, ResponseHead, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.emission import emitted_cache_control
@@ -192,8 +193,10 @@ def nominated_names(
 ) -> tuple[bytes, ...] | Refusal:
     """The request fields this response varies by (§4.1): those of Vary, and those implied.
 
-    A member that names no field may mean anything: it reads as ``*``.
+    A member that names no field may mean anything: it reads as ``*``. Too long a Vary is not read.
     """
+    if sum(map(len, head.values(b"vary"))) > MAX_PARSED_BYTES:
+        return Refusal.VARY_TOO_MANY
     names = set(exchange.known_names)
     for value in head.values(b"vary"):
         for member in split_list(value):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tests.security.harness import Told
 
 CORRUPTED_VALUES = int(os.environ.get("CORRUPTED_VALUES", "5000"))
-OVERSIZED_BYTES = int(os.environ.get("OVERSIZED_BYTES", str(64 * 2**20)))
+OVERSIZED_BYTES = int(os.environ.get("OVERSIZED_BYTES", "67108864"))
 EVICTION_OPERATIONS = int(os.environ.get("EVICTION_OPERATIONS", "10000"))
 
 OLD, NEW, OTHER = "the-secret-of-before", "the-secret-of-today", "the-secret-of-others"
