@@ -50,7 +50,7 @@ class Look:
         cores = sum(line.startswith("cpu") for line in lines) - 1
         user, nice, system, _, _, _, _, steal, *_ = map(int, lines[0].split()[1:])
         busy = (user + nice + system) / _TICKS
-        return cls(time.monotonic(), cores, busy, steal / _TICKS, _own(proc))
+        return cls(time.monotonic(), cores, busy, steal / _TICKS, used_by(os.getpid(), proc))
 
     def since(self, earlier: Look) -> Disturbance:
         """What happened between *earlier* and this look."""
@@ -60,8 +60,13 @@ class Look:
         return Disturbance(round(steal, 4), round(max(0.0, foreign) / available, 4))
 
 
-def _own(proc: Path) -> float:
-    """Processor time of this process and what it started, ended children included."""
+def used_by(root: int, proc: Path = _PROC) -> float:
+    """Seconds of processor time of *root* and what it started, ended children included.
+
+    0 where there is no /proc.
+    """
+    if not proc.exists():
+        return 0.0
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for entry in proc.iterdir():
@@ -75,7 +80,7 @@ def _own(proc: Path) -> float:
         pid = int(entry.name)
         parents[pid] = int(fields[1])
         ticks[pid] = sum(map(int, fields[11:15]))  # utime, stime, and those of ended children
-    ours = {os.getpid()}
+    ours = {root}
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
     return sum(ticks.get(pid, 0) for pid in ours) / _TICKS

@@ -104,6 +104,10 @@ class Server:
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from benchmarks.disturbance import used_by
 from benchmarks.load import Sample, put_load
 from benchmarks.peers.pages import calls_in
 from benchmarks.placement import pinned
@@ -37,6 +38,8 @@ class Served(NamedTuple):
     port: int
     calls: str
     """The folder of the counters."""
+    pid: int
+    """Its server's first process."""
     workers: int = 1
 
 
@@ -48,6 +51,8 @@ class Measured:
     app_calls: int
     redis_commands: int
     writes: int
+    cpu_us: float
+    """Processor time of the server a request, which other processes disturb least."""
 
     @property
     def commands_a_request(self) -> float:
@@ -103,11 +108,18 @@ def measure(
             with pinned(cores):
                 put_load(tool, served.port, requests, WARM_SECONDS, connections)
         check_fields(target, ask(served.port, requests[:4]))
+    cpu = used_by(served.pid)
     calls, (asked, writes) = settled_calls(served.calls), commands(redis)
     with pinned(cores):
         sample = put_load(tool, served.port, requests, seconds, connections)
     calls_after, (asked_after, writes_after) = settled_calls(served.calls), commands(redis)
-    got = Measured(sample, calls_after - calls, asked_after - asked, writes_after - writes)
+    got = Measured(
+        sample,
+        calls_after - calls,
+        asked_after - asked,
+        writes_after - writes,
+        (used_by(served.pid) - cpu) / sample.requests * 1e6,
+    )
     prove(target, got, connections)
     if target.expects == "store":
         # Not the first: wrk asks its script for one more request than it sends.

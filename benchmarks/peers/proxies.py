@@ -57,8 +57,8 @@ sub vcl_deliver {{
 
 
 @contextlib.contextmanager
-def proxy_before(name: str, origin: int, workers: int) -> Iterator[int]:
-    """The port of *name*, ``nginx`` or ``varnishd``, before the app on the port *origin*."""
+def proxy_before(name: str, origin: int, workers: int) -> Iterator[tuple[int, int]]:
+    """The port and the process of *name*, ``nginx`` or ``varnishd``, before the app on *origin*."""
     binary = program(name)
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-proxy-") as directory:
@@ -83,7 +83,7 @@ def proxy_before(name: str, origin: int, workers: int) -> Iterator[int]:
         )
         try:
             wait_for(port, process, name)
-            yield port
+            yield port, process.pid
         finally:
             process.terminate()
             process.wait()

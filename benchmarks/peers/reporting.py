@@ -43,11 +43,15 @@ def summarize(
         row: dict[str, Any] = {
             "name": target.name,
             "what": target.what,
-            "ours": target.name != BARE and not target.peer and not target.proxy,
+            "ours": target.ours,
         }
         row |= {measure: asdict(Spread.of(of_target[measure])) for measure in MEASURES}
         row["share"] = asdict(ratios(of_target["per_second"], figures[BARE]["per_second"]))
         row["p99_share"] = asdict(ratios(of_target["p99_ms"], figures[BARE]["p99_ms"]))
+        cpu = [one.cpu_us for one in rounds]
+        row["cpu_us"] = asdict(Spread.of(cpu))
+        of_bare = [one.measured[BARE].cpu_us for one in counted]
+        row["cpu_share"] = asdict(ratios(of_bare, cpu)) if all(cpu) else None
         row["requests"] = requests
         row["app_calls"] = sum(one.app_calls for one in rounds)
         row["redis_commands_a_request"] = sum(one.redis_commands for one in rounds) / requests
@@ -91,7 +95,7 @@ def _table(cell: dict[str, Any], conditions: str) -> Any:
     title = f"Beside others: {cell['cell']['words']}\n{conditions}"
     table = Table(title=title, title_justify="left")
     table.add_column("target")
-    for column in ("requests/s", "of bare", "p50 ms", "p99 ms", "p99 of bare"):
+    for column in ("requests/s", "of bare", "p50 ms", "p99 ms", "p99 of bare", "CPU us", "by CPU"):
         table.add_column(column, justify="right")
     table.add_column("a request: app calls,\nRedis commands", justify="right")
     for row in cell["rows"]:
@@ -102,6 +106,8 @@ def _table(cell: dict[str, Any], conditions: str) -> Any:
             f"{row['p50_ms']['median']:.2f}",
             f"{row['p99_ms']['median']:.2f}",
             f"{Spread(**row['p99_share']):.1f}",
+            f"{row['cpu_us']['median']:.0f}",
+            f"{row['cpu_share']['median']:.2f}" if row["cpu_share"] else "?",
             f"{row['app_calls'] / row['requests']:.3f}, {row['redis_commands_a_request']:.2f}",
         )
     return table

@@ -73,14 +73,15 @@ def serving(
                         python=python_of(target.peer),
                     )
                 stack.enter_context(server)
-                served[target.app] = Served(server.port, calls, cell.workers)
+                served[target.app] = Served(server.port, calls, server.pid, cell.workers)
         by_name = {}
         for target in targets:
             of_app = served[target.app]
             if target.proxy:
                 with pinned(cores):
                     before = proxy_before(target.proxy, of_app.port, cell.workers)
-                    of_app = of_app._replace(port=stack.enter_context(before))
+                    port, pid = stack.enter_context(before)
+                of_app = of_app._replace(port=port, pid=pid)
             by_name[target.name] = of_app
         yield by_name
 

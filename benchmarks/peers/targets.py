@@ -38,6 +38,11 @@ class Target:
     proxy: str = ""
     """The program in front of the app."""
 
+    @property
+    def ours(self) -> bool:
+        """Whether asgi_cache has a part in it."""
+        return self.app in ("memory", "near", "redis")
+
     def requests(self, size: int, run: str, count: int) -> Sequence[Request]:
         """What is asked, with bodies of *size* bytes; *count* and *run* where each URL is new."""
         if self.kind == "misses":
