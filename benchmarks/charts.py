@@ -105,6 +105,25 @@ def peers_chart(folder: Path, content: dict[str, Any], conditions: str) -> Path:
     return _save(figure, folder, "peers", title, conditions)
 
 
+def hit_chart(folder: Path, content: dict[str, Any], conditions: str) -> Path:
+    """Microseconds of each kind of hit."""
+    rows = content["rows"]
+    figure, axes = plt.subplots(figsize=(13, 1.6 + 0.36 * len(rows)))
+    colors = {"none": _WITHOUT, "memory": COLORS["memory"], "near": _WITH, "redis": COLORS["redis"]}
+    for store, color in colors.items():
+        places = [place for place, row in enumerate(rows) if row["store"] == store]
+        label = "no cache" if store == "none" else store
+        _bars(axes, [float(p) for p in places], [rows[p]["us"] for p in places], 0.8, color, label)
+    for place, row in enumerate(rows):
+        calls = f"{row['python_calls'] + row['c_calls']:,.0f} calls"
+        _label(axes, row["us"]["greatest"], place, f"{row['us']['median']:,.1f}  ({calls})")
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    _axis(axes, [row["us"] for row in rows], "microseconds, log scale", 4)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
+    return _save(figure, folder, "hit", "What a hit costs, in the app's process", conditions)
+
+
 def _bars(
     axes: Axes,
     positions: list[float],

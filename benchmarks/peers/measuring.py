@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from benchmarks.commandstats import commands
 from benchmarks.disturbance import used_by
 from benchmarks.load import Sample, put_load
 from benchmarks.peers.pages import calls_in
@@ -15,7 +16,7 @@ from benchmarks.processes import NotAHitError
 from benchmarks.traffic import BROWSER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from redis import Redis
 
@@ -28,8 +29,6 @@ HITS: Final = 0.99
 COMMANDS_ALLOWED: Final = 0.01
 """A request, of what is answered without Redis: others' heartbeats."""
 WARM_SECONDS: Final = 1
-_NOT_OURS: Final = ("info", "client", "hello", "ping")
-"""Commands that no request makes."""
 
 
 class Served(NamedTuple):
@@ -80,14 +79,6 @@ def settled_calls(folder: str) -> int:
         if (now := calls_in(folder)) == before:
             return now
         before = now
-
-
-def commands(redis: Redis) -> tuple[int, int]:
-    """How many commands Redis has executed for requests so far, and how many of these write."""
-    stats: Mapping[str, Mapping[str, int]] = redis.info("commandstats")
-    calls = {name.removeprefix("cmdstat_"): of["calls"] for name, of in stats.items()}
-    asked = sum(n for name, n in calls.items() if name.partition("|")[0] not in _NOT_OURS)
-    return asked, calls.get("set", 0)
 
 
 def measure(
