@@ -124,6 +124,32 @@ def hit_chart(folder: Path, content: dict[str, Any], conditions: str) -> Path:
     return _save(figure, folder, "hit", "What a hit costs, in the app's process", conditions)
 
 
+def growth_chart(folder: Path, content: dict[str, Any], conditions: str) -> Path:
+    """Microseconds of each cost, over the number of stored responses."""
+    titles = {
+        "hit": "a hit",
+        "store": "a stored miss",
+        "purge_group": "purge of a group",
+        "purge_all": "purge of everything",
+    }
+    figure, plots = plt.subplots(1, len(titles), figsize=(14, 4.2), sharey=True)
+    colors = {"memory": COLORS["memory"], "near": _WITH, "redis": COLORS["redis"]}
+    for axes, (cost, title) in zip(plots, titles.items(), strict=True):
+        for row in content["rows"]:
+            counts = [cell["count"] for cell in row["cells"]]
+            medians = [cell[cost]["median"] for cell in row["cells"]]
+            axes.plot(counts, medians, "o-", color=colors[row["store"]], label=row["store"])
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("stored responses")
+        axes.grid(color="#e8eaed")
+        axes.spines[["top", "right"]].set_visible(False)
+    plots[0].set_ylabel("microseconds")
+    plots[0].legend(frameon=False)
+    return _save(figure, folder, "growth", "Costs by the number of stored responses", conditions)
+
+
 def _bars(
     axes: Axes,
     positions: list[float],
