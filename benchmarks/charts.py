@@ -43,7 +43,12 @@ def throughput_chart(folder: Path, content: dict[str, Any], conditions: str) -> 
             _label(right, got["p99_ms"]["greatest"], position, f"{got['p99_ms']['median']:,.1f}")
     left.set_yticks(range(len(rows)), [row["name"] for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
-    _axis(left, _of(rows, COLORS, "per_second"), f"requests a second ({TIMES} uncached), log scale", 12)
+    _axis(
+        left,
+        _of(rows, COLORS, "per_second"),
+        f"requests a second ({TIMES} uncached), log scale",
+        12,
+    )
     _axis(right, _of(rows, COLORS, "p99_ms"), "p99 in ms, log scale", 3)
     left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     return _save(
@@ -91,7 +96,9 @@ def peers_chart(folder: Path, content: dict[str, Any], conditions: str) -> Path:
         places = [place for place, row in enumerate(rows) if row["ours"] is ours]
         for axes, measure in ((left, "per_second"), (right, "p99_ms")):
             spreads = [rows[place][measure] for place in places]
-            _bars(axes, [float(p) for p in places], spreads, 0.8, _WITH if ours else _WITHOUT, label)
+            _bars(
+                axes, [float(p) for p in places], spreads, 0.8, _WITH if ours else _WITHOUT, label
+            )
     for place, row in enumerate(rows):
         text = f"{row['per_second']['median']:,.0f}  ({row['share']['median']:.2f} of the bare app)"
         _label(left, row["per_second"]["greatest"], place, text)

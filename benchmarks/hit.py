@@ -101,7 +101,7 @@ async def measure_all(
             cost = await measure(subject, redis, count)
             if number:  # the first round only warms up
                 of_subject.append(cost)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for subject, of_subject in zip(measured, costs, strict=True):
         times = [cost.us for cost in of_subject]
         low, median, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
@@ -158,7 +158,7 @@ async def measure(subject: Subject, redis: Redis, count: int) -> Cost:
     if subject.store in ("near", "redis"):
         count = max(1, count // FAR_SHARE)
     # A whole response, which a range does not fill; perhaps a stale hit that revalidates; a hit.
-    for asked_for in (scope | {"headers": BROWSER}, scope, scope):
+    for asked_for in ({**scope, "headers": BROWSER}, scope, scope):
         await app(asked_for, receive, send)
         await asyncio.sleep(0)
     calls, (asked, _) = origin.calls, commands(redis)

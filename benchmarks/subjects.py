@@ -110,7 +110,7 @@ def subjects(redis: str) -> list[Subject]:
     ]
     kinds: list[tuple[Literal["near", "redis"], int]] = [("near", NEAR_BYTES), ("redis", 0)]
     for store, near_bytes in kinds:
-        far = {
+        far: dict[str, Any] = {
             "store": redis,
             "near_bytes": near_bytes,
             "store_timeout": STORE_TIMEOUT,

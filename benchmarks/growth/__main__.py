@@ -110,9 +110,7 @@ def run(options: argparse.Namespace) -> None:
         "body_bytes": len(BODY),
         "counts": counts,
     }
-    rows = [
-        measure(store, counts, rounds) for store in STORES if store not in options.without
-    ]
+    rows = [measure(store, counts, rounds) for store in STORES if store not in options.without]
     content = {**about, "rows": rows, "goals": judge(rows)}
     show(content)
     from benchmarks.charts import growth_chart

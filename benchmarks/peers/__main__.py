@@ -85,7 +85,9 @@ def run(options: argparse.Namespace) -> None:
         if (name := target.proxy or target.peer or "asgi-cache")
     }
     if options.redis == "":
-        about["redis"] = "a local one, started for this, over TCP, on a core of its own or the load's"
+        about["redis"] = (
+            "a local one, started for this, over TCP, on a core of its own or the load's"
+        )
     measured: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
         placement = Placement.here()

@@ -9,10 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.processes import ROOT, MissingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOLDER: Final = ROOT / ".peers"
 _SERVERS: Final = ("uvicorn[standard]", "granian>=2.0", "hiredis")
@@ -78,9 +80,7 @@ def program(proxy: str) -> str:
 def version_of(peer: str, proxy: str) -> str:
     """What is measured, in words: of a peer also the redis-py that it uses."""
     if proxy:
-        done = subprocess.run(
-            [program(proxy), "-V"], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([program(proxy), "-V"], capture_output=True, text=True, check=False)
         said = (done.stderr or done.stdout).splitlines()
         return said[0] if said else "unknown"
     done = subprocess.run(

@@ -66,9 +66,7 @@ def proxy_before(name: str, origin: int, workers: int) -> Iterator[tuple[int, in
         if name == "nginx":
             # Its workers would be another user's, who may not write here.
             user = "user root;" if getpass.getuser() == "root" else ""
-            text = NGINX.format(
-                user=user, workers=workers, folder=folder, port=port, origin=origin
-            )
+            text = NGINX.format(user=user, workers=workers, folder=folder, port=port, origin=origin)
             (folder / "nginx.conf").write_text(text)
             command = [binary, "-p", directory, "-c", str(folder / "nginx.conf")]
         else:

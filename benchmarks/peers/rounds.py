@@ -34,7 +34,9 @@ class Round:
     """Why it does not count; empty: it does."""
 
 
-def present(targets: Sequence[Target], asked_for: Sequence[str]) -> tuple[list[Target], dict[str, str]]:
+def present(
+    targets: Sequence[Target], asked_for: Sequence[str]
+) -> tuple[list[Target], dict[str, str]]:
     """Those of *targets* that can be measured here, and why not of the others.
 
     Raises :class:`MissingError` for one that was *asked_for* by its name.
