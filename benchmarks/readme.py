@@ -138,9 +138,8 @@ def conditions(name: str) -> str:
         reached = sum(goal["reached"] for goal in goals)
         where += f", {of['cell']['words']}, {versions}"
         end = f"; medians, least and greatest. Of {len(goals)} goals {reached} were reached"
-        for goal in goals:
-            if not goal["reached"]:
-                end += f"; not: {goal['text']} ({goal['figure']:.2f})"
+        not_reached = [f"{g['text']} ({g['figure']:.2f})" for g in goals if not g["reached"]]
+        end += f"; not: {'; '.join(not_reached)}" if not_reached else ""
     else:
         where += f", {of['server']}, {of['database']}"
         end = "; medians, least and greatest of the rounds"
