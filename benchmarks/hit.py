@@ -95,6 +95,17 @@ async def measure_all(
     measured: Sequence[Subject], redis: Redis, rounds: int, count: int
 ) -> list[dict[str, Any]]:
     """A row for each, in the order given, which begins with the bare app."""
+    try:
+        return await _rows(measured, redis, rounds, count)
+    finally:
+        for subject in measured:
+            if subject.cache is not None:
+                await subject.cache.aclose()
+
+
+async def _rows(
+    measured: Sequence[Subject], redis: Redis, rounds: int, count: int
+) -> list[dict[str, Any]]:
     costs: list[list[Cost]] = [[] for _ in measured]
     for number in range(rounds + 1):
         for subject, of_subject in zip(measured, costs, strict=True):

@@ -85,6 +85,8 @@ class Subject(NamedTuple):
     status: int = 200
     hits: bool = True
     store: Literal["none", "memory", "near", "redis"] = "memory"
+    cache: asgi_cache.Cache | None = None
+    """What has to be closed at the end."""
 
 
 def subjects(redis: str) -> list[Subject]:
@@ -143,5 +145,6 @@ def _wrapped(
     status: int = 200,
     **options: Any,
 ) -> Subject:
-    app = asgi_cache.wrap(origin, **({"store": "memory://", "paths": PATHS} | options))
-    return Subject(name, app, origin, headers, status)
+    cache = asgi_cache.Cache(**({"store": "memory://", "paths": PATHS} | options))
+    app = asgi_cache.wrap(origin, cache=cache)
+    return Subject(name, app, origin, headers, status, cache=cache)

@@ -53,6 +53,8 @@ async def test_a_hit_from_another_store_is_none(
     claiming = subject._replace(store=claims)  # type: ignore[arg-type]
     with closing(Redis.from_url(redis_url)) as redis, pytest.raises(NotAHitError, match=said):
         await hit.measure(claiming, redis, 30)
+    assert subject.cache is not None
+    await subject.cache.aclose()
 
 
 @pytest.mark.parametrize(
