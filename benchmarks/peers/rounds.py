@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-FEWEST_NEW: Final = 1000
+FEWEST_NEW: Final = 8000
+"""New URLs for each second of a load of misses."""
 
 
 @dataclass
@@ -107,10 +108,12 @@ def take_rounds(
         measured: dict[str, Measured] = {}
         for target in targets:
             progress(f"{cell.in_words()}: round {len(rounds) + 1}, {target.name}")
-            # As many new URLs as the bare app, which is faster, has just answered.
-            new = measured[BARE].sample.requests if BARE in measured else 0
+            # More than the bare app, which is faster, has just answered; or was kept from.
+            new = 2 * measured[BARE].sample.requests if BARE in measured else 0
             requests = target.requests(
-                cell.size, f"{cell.server}{id(rounds)}-{len(rounds)}", max(new, FEWEST_NEW)
+                cell.size,
+                f"{cell.server}{id(rounds)}-{len(rounds)}",
+                max(new, int(FEWEST_NEW * seconds)),
             )
             measured[target.name] = measure(
                 target,
