@@ -183,7 +183,7 @@ def test_each_framework_has_its_tested_snippet() -> None:
         assert f"```python\n{snippet.rstrip()}\n```" in README, framework
 
 
-@pytest.mark.parametrize("name", ["throughput", "techniques"])
+@pytest.mark.parametrize("name", ["throughput", "techniques", "figures"])
 def test_the_measured_tables_are_the_results(name: str) -> None:
     assert f"<!-- table: {name} -->\n{tables()[name]}" in README
 

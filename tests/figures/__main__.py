@@ -37,14 +37,25 @@ def kept(file: Path) -> dict[str, Any]:
 
 
 def keep(file: Path, name: str, form: str, result: dict[str, Any]) -> None:
-    """Put *result* of *form* of the row *name* into *file*, in the order of the rows."""
+    """Put *result* of *form* of the row *name* into *file*, in the order of the rows.
+
+    Of a form that has never been run only the promise stands there.
+    """
     everything = kept(file)
     everything["machine"] = machine()
     everything["machine"].pop("load_average_at_start")
     found = everything["rows"]
     found.setdefault(name, {})[form] = result
     everything["rows"] = {
-        row.name: {"what": row.what, **found[row.name]} for row in ROWS if row.name in found
+        row.name: {
+            "what": row.what,
+            **{
+                form: found[row.name].get(form, {"promise": way.promise})
+                for form, way in (("quick", row.quick), ("long", row.long))
+            },
+        }
+        for row in ROWS
+        if row.name in found
     }
     file.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -62,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in chosen:
         name, form = ("quick", row.quick) if options.quick else ("long", row.long)
         result = run(row, form)
-        keep(options.out, row.name, name, result)
+        for same in ("quick", "long") if row.quick is row.long else (name,):
+            keep(options.out, row.name, same, result)
         verdict = "reached" if result["reached"] else "NOT REACHED"
         print(f"{row.what}\n  promised: {form.promise}\n  {verdict}: {result['told']}")
         for line in result["missed"]:

@@ -78,6 +78,7 @@ def test_the_command_keeps_each_result_beside_the_others(
     out = tmp_path / "figures.json"
     assert command.main(["--quick", "--out", str(out)]) == 0
     assert "reached: 0 in 10, 2.0 ms" in capsys.readouterr().out
+    assert json.loads(out.read_text())["rows"]["x"]["long"] == {"promise": "0 wrong in 10"}
     assert command.main(["--long", "--only", "x", "--out", str(out)]) == 1
     assert "NOT REACHED: 1 in 10, 2.0 ms\n    wrong is 1" in capsys.readouterr().out
     written: dict[str, Any] = json.loads(out.read_text())["rows"]["x"]

@@ -74,6 +74,7 @@ class Shop:
         return self.place.site(Origin(self._answer), store, paths={"/page": rule})
 
     async def _answer(self, told: Told) -> Reply:
+        lines: list[Field]
         if told.method == "POST":
             lines = [("cache-group-invalidation", '"h"')] if told.path == "/form" else []
             await self.turns.gate("app changes")
@@ -81,7 +82,7 @@ class Shop:
         await self.turns.gate("app reads")
         version = self.version
         await self.turns.gate("app answers")
-        lines: list[Field] = [] if self.ruled else [*SHARED]
+        lines = [] if self.ruled else [*SHARED]
         lines += [("cache-groups", '"h"'), *([("vary", "x-a")] if self.vary else [])]
         if self.tagged:
             lines.append(("etag", f'"{version}"'))
