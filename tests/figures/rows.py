@@ -138,16 +138,19 @@ ROWS: Final = (
         "hanging",
         "Redis hangs (SIGSTOP)",
         "{added_ms:.0f} ms added at most, {p99_once_open_ms:.2f} ms at p99 once the breaker is "
-        "open, {errors:.0f} errors in {flapping_seconds:.0f} s of flapping",
+        "open, {errors:.0f} errors; {flapping_seconds:.0f} s of flapping: "
+        "{flapping_p99_ms:.0f} ms added at p99, {flapping_most_ms:.0f} ms at most",
         [
             Figure("added_ms", 150),
             Figure("p99_once_open_ms", 1),
+            Figure("flapping_p99_ms", 150),
+            Figure("flapping_most_ms"),
             Figure("errors", 0, sum),
             Figure("flapping_seconds"),
         ],
         Form(_HANGING, [_tests(_X03, _X23)], 0.3),
         Form(
-            "5 minutes of flapping",
+            "5 minutes of flapping: at most 150 ms added at p99, no errors",
             [_tests(_X03, _X23)],
             5.5,
             {"FLAPPING_SECONDS": "300"},
