@@ -61,7 +61,9 @@ def figures_rows() -> list[list[str]]:
         for form in ("quick", "long"):
             found = row[form]
             told = found.get("told") or "not run yet"
-            missed = "" if found.get("reached", True) else ", **not reached**"
+            missed = ""
+            if not found.get("reached", True):
+                missed = f", **not reached** (load average {found['load_average']:.0f})"
             cells.append(f"{found['promise']}: *{told}*{missed}")
         if cells[2] == cells[1]:
             cells[2] = "as on CI"

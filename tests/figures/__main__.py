@@ -37,9 +37,9 @@ def kept(file: Path) -> dict[str, Any]:
 
 
 def keep(file: Path, name: str, form: str, result: dict[str, Any]) -> None:
-    """Put *result* of *form* of the row *name* into *file*, in the order of the rows.
+    """Put *result* of *form* of the row *name* into *file*, which has all rows in their order.
 
-    Of a form that has never been run only the promise stands there.
+    Of what has never been run only the promise stands there.
     """
     everything = kept(file)
     everything["machine"] = machine()
@@ -50,12 +50,11 @@ def keep(file: Path, name: str, form: str, result: dict[str, Any]) -> None:
         row.name: {
             "what": row.what,
             **{
-                form: found[row.name].get(form, {"promise": way.promise})
+                form: found.get(row.name, {}).get(form, {"promise": way.promise})
                 for form, way in (("quick", row.quick), ("long", row.long))
             },
         }
         for row in ROWS
-        if row.name in found
     }
     file.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

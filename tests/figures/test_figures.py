@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,11 +75,15 @@ def test_the_command_keeps_each_result_beside_the_others(
 ) -> None:
     good = [telling("a", asked=4, wrong=0, ms=1.0), telling("b", asked=6, wrong=0, ms=2.0)]
     bad = [*good, telling("c", wrong=1)]
-    monkeypatch.setattr(command, "ROWS", [row(*bad, quick=good)])
+    other = replace(row(), name="y")
+    monkeypatch.setattr(command, "ROWS", [row(*bad, quick=good), other])
     out = tmp_path / "figures.json"
-    assert command.main(["--quick", "--out", str(out)]) == 0
+    assert command.main(["--quick", "--only", "x", "--out", str(out)]) == 0
+    never = {"promise": "0 wrong in 10"}
     assert "reached: 0 in 10, 2.0 ms" in capsys.readouterr().out
-    assert json.loads(out.read_text())["rows"]["x"]["long"] == {"promise": "0 wrong in 10"}
+    rows = json.loads(out.read_text())["rows"]
+    assert rows["x"]["long"] == never
+    assert rows["y"] == {"what": "an example", "quick": never, "long": never}
     assert command.main(["--long", "--only", "x", "--out", str(out)]) == 1
     assert "NOT REACHED: 1 in 10, 2.0 ms\n    wrong is 1" in capsys.readouterr().out
     written: dict[str, Any] = json.loads(out.read_text())["rows"]["x"]
