@@ -53,6 +53,24 @@ def techniques_rows() -> list[list[str]]:
     return rows
 
 
+def figures_rows() -> list[list[str]]:
+    """One row a promise: what it was found to be, as on CI and in the long run."""
+    rows = [["promise", "on CI", "in the long run"]]
+    for row in result("figures")["rows"].values():
+        cells = [row["what"]]
+        for form in ("quick", "long"):
+            found = row[form]
+            told = found.get("told") or "not run yet"
+            missed = ""
+            if not found.get("reached", True):
+                missed = f", **not reached** (load average {found['load_average']:.0f})"
+            cells.append(f"{found['promise']}: *{told}*{missed}")
+        if cells[2] == cells[1]:
+            cells[2] = "as on CI"
+        rows.append(cells)
+    return rows
+
+
 def peers_rows() -> list[list[str]]:
     """One row a target; what could not be measured says so."""
     of = result("peers")
@@ -97,7 +115,11 @@ def share(figure: dict[str, Any]) -> str:
     return "{median:.2f} ({least:.2f} to {greatest:.2f})".format(**figure)
 
 
-ALWAYS: Final = {"throughput": throughput_rows, "techniques": techniques_rows}
+ALWAYS: Final = {
+    "throughput": throughput_rows,
+    "techniques": techniques_rows,
+    "figures": figures_rows,
+}
 LATER: Final = {
     "peers": (peers_rows, "requests a second and p99 of asgi_cache beside others"),
     "hit": (hit_rows, "microseconds of each kind of hit"),

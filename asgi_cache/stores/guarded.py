@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asgi_cache.errors import StoreAway, StoreError, StoreRefused, StoreUnavailable
 from asgi_cache.stores.base import RESPONSE_SLOT, Probed
-from asgi_cache.stores.breaker import LIMIT, Breaker
+from asgi_cache.stores.breaker import LIMIT, LOG_INTERVAL, Breaker
 from asgi_cache.stores.deadlines import NoAnswer, bounded
 from asgi_cache.stores.journal import Journal
 from asgi_cache.stores.probing import Probing
@@ -155,6 +156,7 @@ class GuardedStore(_Bounded):
         if self.journal and not self.breaker.is_open:
             with contextlib.suppress(StoreError):
                 await self._replay()
+        self.breaker.say()
         await bounded(self.purge_timeout, "aclose", self.store.aclose)
 
     async def ask(
@@ -213,8 +215,13 @@ class GuardedStore(_Bounded):
                 counts = False
             case _:
                 counts = isinstance(error, StoreUnavailable)
+        error.counted = counts
+        was_silent = self.breaker.is_silent
         if self.breaker.failed(error, counts=counts):
             self._probing.ensure()
+        elif was_silent and not self.breaker.is_silent:
+            loop = asyncio.get_running_loop()
+            loop.call_later(LOG_INTERVAL, self.breaker.say, context=contextvars.Context())
 
     async def _mend(self) -> bool:
         """Ask whether the store answers and carry out what waits; whether all is well again."""

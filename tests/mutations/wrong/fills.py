@@ -258,6 +258,18 @@ FILLS: Final = (
         "test_superseding.py::test_a_late_answer_does_no_harm_to_what_was_stored_meanwhile",
     ),
     one(
+        "304-carries-what-was-purged-meanwhile",
+        "C10 I12",
+        "keeping.py",
+        "            stamps = [name for name, _, _ in stored.stamps]\n",
+        "            if before is not None:\n"
+        '                _, read = await store.read(b"", b"", (), names)\n'
+        "                carried = carry(names, dict(zip(names, read, strict=True)))\n"
+        "                records = {at: replace(stored, stamps=carried) for at in records}\n"
+        "            stamps = [name for name, _, _ in stored.stamps]\n",
+        "security/test_invalidation.py::test_i_random_interleavings",
+    ),
+    one(
         "late-refusal-removes-what-is-newer",
         "C09",
         "keeping.py",

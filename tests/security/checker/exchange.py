@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tests.security.checker.bodies import Told
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asked:
     """One question."""
 
