@@ -40,6 +40,7 @@ LAYERS: Final = (
         *("stores.guarded", "stores.leases", "stores.memory", "stores.pools", "stores.redis"),
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
         *("stores.probing", "stores.sealing"),
+        *("stores.joining", "stores.line", "stores.lookups", "stores.resp"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (

@@ -29,16 +29,19 @@ from asgi_cache.errors import ConfigurationError, CorruptRecord, StoreUnavailabl
 from asgi_cache.model import NONCE_BYTES, Stamp
 from asgi_cache.stores.codec import decode, decode_stamp, encode, encode_stamp
 from asgi_cache.stores.connections import Connections
+from asgi_cache.stores.joining import PATIENCE
 from asgi_cache.stores.leases import RedisLeases
+from asgi_cache.stores.lookups import LookUps, Memo
 from asgi_cache.stores.sealing import Seals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
     from asgi_cache.model import Record
-    from asgi_cache.stores.connections import Command
+    from asgi_cache.stores.resp import Command
 
 MAX_RECORD_BYTES: Final = 32 * 1024 * 1024
 _GONE: Final = -2
@@ -82,6 +85,11 @@ class RedisStore:
         self._max_record_bytes = max_record_bytes
         self._seals = Seals(secrets) if secrets else None
         self._digest = lru_cache(maxsize=256)(_digest)
+        self._memo = Memo()
+        self.place = lru_cache(maxsize=256)(self._place)
+        self.stamp_place = lru_cache(maxsize=256)(self._stamp_place)
+        self.stamp = lru_cache(maxsize=1024)(_stamp)
+        self.unavailable = self._connections.unavailable
         self.leases = RedisLeases(
             self._connections,
             self._prefix,
@@ -101,20 +109,24 @@ class RedisStore:
         self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
     ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
         """The records in *slots* and the values of *stamps*, in one round trip."""
-        prefix = self._record_prefix(target, key)
-        places = [b"%b%d" % (prefix, slot) for slot in slots]
-        # Not GET: what lies there may be no record of ours, and 512 MB long.
-        last = b"%d" % self._max_record_bytes
-        commands: list[Command] = [(b"GETRANGE", place, b"0", last) for place in places]
-        if stamps:
-            commands.append((b"MGET", *map(self._stamp_place, stamps)))
-        replies = await self._connections.exchange("read", commands)
-        now = self.now()
-        records = [
-            self._record(data, key, place, now)
-            for data, place in zip(replies, places, strict=False)
-        ]
-        return records, [_stamp(data) for reply in replies[len(slots) :] for data in reply]
+        if not slots and not stamps:
+            return (), ()
+        return await self.look_up(target, key, slots, stamps, PATIENCE)
+
+    def look_up(
+        self,
+        target: bytes,
+        key: bytes,
+        slots: Sequence[int],
+        stamps: Sequence[bytes],
+        seconds: float,
+    ) -> Awaitable[tuple[Sequence[Record | None], Sequence[Stamp | None]]]:
+        """As :meth:`read`, with all that is read in this turn of the event loop; in *seconds*."""
+        turn = self._connections.joining().shared(self._turn, seconds)
+        return turn.ask((target, key, tuple(slots), tuple(stamps)))
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> LookUps:
+        return LookUps(loop, self, self._memo, b"%d" % self._max_record_bytes)
 
     async def write(
         self,
@@ -128,7 +140,7 @@ class RedisStore:
         What has ended, or is too large, leaves its slot empty.
         """
         commands, places, longest = self._write_commands(target, key, records, stamps)
-        replies = await self._connections.exchange("write", commands)
+        replies = await self._connections.join("write", commands)
         await self._renew(places, replies[len(records) :], longest)
 
     async def write_leased(
@@ -183,12 +195,12 @@ class RedisStore:
             for place, life in zip(places, lives, strict=True)
             if life < longest and life != _GONE
         ]
-        await self._connections.exchange("write", renewals)
+        await self._connections.join("write", renewals)
 
     async def remove(self, target: bytes, key: bytes, slot: int) -> None:
         """Forget one slot."""
         place = b"%b%d" % (self._record_prefix(target, key), slot)
-        await self._connections.exchange("remove", [(b"UNLINK", place)])
+        await self._connections.join("remove", [(b"UNLINK", place)])
 
     async def settle(self, names: Sequence[bytes], life: float) -> Sequence[Stamp]:
         """Give each of *names* that is missing a new stamp, and return what is there now.
@@ -232,7 +244,7 @@ class RedisStore:
     async def ping(self) -> None:
         """Return where the server answers and lets us read; one round trip."""
         place = b"%bping" % self._prefix
-        await self._connections.exchange("ping", [(b"PING",), (b"GETRANGE", place, b"0", b"0")])
+        await self._connections.join("ping", [(b"PING",), (b"GETRANGE", place, b"0", b"0")])
 
     async def aclose(self) -> None:
         """Close every connection that this store made; it makes new ones where it is used again."""
@@ -249,7 +261,7 @@ class RedisStore:
             (b"SET", place, _new_stamp(), b"PX", live, *condition) for place in places
         ]
         commands.append((b"MGET", *places))
-        replies = await self._connections.exchange("settle", commands)
+        replies = await self._connections.join("settle", commands)
         return [_stamp(data) for data in replies[-1]]
 
     def _record_prefix(self, target: bytes, key: bytes) -> bytes:
@@ -261,17 +273,18 @@ class RedisStore:
             return b"%b{%b}:t" % (self._prefix, self._digest(name[1:]))
         return b"%b%b:%b" % (self._prefix, kind if kind.islower() else b"_", self._digest(name))
 
-    def _record(self, data: bytes | None, key: bytes, place: bytes, now: float) -> Record | None:
-        if data == b"":  # what GETRANGE says of a key that is not there
-            return None
+    def _place(self, target: bytes, key: bytes, slot: int) -> bytes:
+        return b"%b%d" % (self._record_prefix(target, key), slot)
+
+    def decoded(self, data: bytes | None, key: bytes, place: bytes) -> Record | None:
+        """The record in what lies at *place*; ``None``, and counted, where there is none."""
         try:
             if data is None or len(data) > self._max_record_bytes:
                 raise CorruptRecord("no string, or too long a one")
-            record = decode(data, key, self._seals, place)
+            return decode(data, key, self._seals, place)
         except CorruptRecord:
             self.corrupt_records += 1
             return None
-        return record if record.discard_at > now else None
 
 
 def _digest(text: bytes) -> bytes:
