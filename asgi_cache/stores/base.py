@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from asgi_cache.model import Record, Stamp
 
@@ -143,3 +143,25 @@ class Probed(Protocol):
 
     async def ping(self) -> None:
         """Return where look-ups would be answered; raises StoreError where they would not."""
+
+
+@runtime_checkable
+class Joined(Protocol):
+    """A store whose look-ups of one turn of the event loop travel together, with one deadline.
+
+    So they need none of their own.
+    """
+
+    def look_up(
+        self,
+        target: bytes,
+        key: bytes,
+        slots: Sequence[int],
+        stamps: Sequence[bytes],
+        seconds: float,
+    ) -> Awaitable[tuple[Sequence[Record | None], Sequence[Stamp | None]]]:
+        """As :meth:`Records.read`; StoreUnavailable where no answer came within *seconds*.
+
+        They count from the end of this turn, or more where another look-up of it has more. Who
+        stops waiting disturbs nobody.
+        """

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asgi_cache.errors import StoreAway, StoreError, StoreRefused, StoreUnavailable
-from asgi_cache.stores.base import RESPONSE_SLOT, Probed
+from asgi_cache.stores.base import RESPONSE_SLOT, Joined, Probed
 from asgi_cache.stores.breaker import LIMIT, Breaker
 from asgi_cache.stores.deadlines import NoAnswer, bounded
 from asgi_cache.stores.journal import Journal
@@ -51,9 +52,8 @@ class Budget:
 class _Bounded:
     """The operations of *store*, each handed to :meth:`_run`."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.now: Callable[[], float] = store.now
+    store: Store
+    now: Callable[[], float]
 
     @property
     def corrupt_records(self) -> int:
@@ -116,12 +116,16 @@ class GuardedStore(_Bounded):
         request_timeout: float = 0.15,
         purge_timeout: float = 2.0,
     ) -> None:
-        super().__init__(store)
+        self.store = store
+        self.now = store.now
         self.timeout = timeout
         self.request_timeout = request_timeout
         self.purge_timeout = purge_timeout
         self.journal = Journal()
         self.breaker = Breaker(waits=lambda: len(self.journal) > 0)
+        self.look_up = store.look_up if isinstance(store, Joined) else None
+        """Look-ups that need no deadline of their own; ``None``: all of this store's do."""
+        self.clock = time.monotonic
         self._probing = Probing(self._mend)
         self._suspected = False
         """Deadlines passed while the event loop was blocked: the background has to find out."""
@@ -136,6 +140,10 @@ class GuardedStore(_Bounded):
     def within(self, budget: Budget) -> Store:
         """This store for one request: what its operations wait for is taken from *budget*."""
         return _BudgetedStore(self, budget)
+
+    def for_request(self) -> Store:
+        """This store for a new request."""
+        return _BudgetedStore(self)
 
     def queue(
         self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float, everything: bytes
@@ -166,7 +174,7 @@ class GuardedStore(_Bounded):
         try:
             return await bounded(seconds, operation, method, *arguments)
         except StoreError as error:
-            self._failed(error)
+            self.failed(error)
             raise
 
     async def _run(
@@ -194,12 +202,12 @@ class GuardedStore(_Bounded):
         try:
             answer = await bounded(seconds, operation, method, *arguments)
         except StoreError as error:
-            self._failed(error)
+            self.failed(error)
             raise
         breaker.answered()
         return _without(answer, hidden) if any(hidden) else answer
 
-    def _failed(self, error: StoreError) -> None:
+    def failed(self, error: StoreError) -> None:
         """Count *error*, unless it says nothing about whether the store answers."""
         match error:
             case NoAnswer():
@@ -231,7 +239,7 @@ class GuardedStore(_Bounded):
         except StoreError as error:
             # A probe that had a second, and no answer, is worth as many failures as it takes.
             for _ in range(LIMIT if suspected else 1):
-                self._failed(error)
+                self.failed(error)
             return False
         breaker.close()
         return not self.journal
@@ -261,10 +269,32 @@ class GuardedStore(_Bounded):
 class _BudgetedStore(_Bounded):
     """A guarded store as one request sees it."""
 
-    def __init__(self, guarded: GuardedStore, budget: Budget) -> None:
-        super().__init__(guarded.store)
+    __slots__ = ("_budget", "_guarded", "now", "remaining", "store")
+
+    def __init__(self, guarded: GuardedStore, budget: Budget | None = None) -> None:
+        # Every request comes by here: _Bounded's without the call, and often its own budget.
+        self.store = guarded.store
+        self.now = guarded.now
         self._guarded = guarded
-        self._budget = budget
+        self.remaining = guarded.request_timeout
+        self._budget = self if budget is None else budget
+
+    async def read(
+        self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
+    ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
+        """As the store's, in time."""
+        guarded, budget = self._guarded, self._budget
+        look_up, seconds = guarded.look_up, guarded.timeout
+        if look_up is None or budget.remaining < seconds or guarded.breaker.troubled:
+            return await self._run("read", self.store.read, target, key, slots, stamps)
+        began = guarded.clock()
+        try:
+            return await look_up(target, key, slots, stamps, seconds)
+        except StoreError as error:
+            guarded.failed(error)
+            raise
+        finally:
+            budget.remaining -= min(guarded.clock() - began, seconds)
 
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any

@@ -67,7 +67,7 @@ class Exchange:
     def failed(self, error: Exception) -> None:
         """Tell the waiter."""
         if not self._waiter.done():
-            self._waiter.set_exception(anew(error))
+            self._waiter.set_exception(error)
 
 
 class Batch:
@@ -268,12 +268,3 @@ class Joining:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def anew(error: Exception) -> Exception:
-    """*error* for one more waiter: an exception that several raise collects their traces."""
-    if isinstance(error, NoAnswer):
-        return NoAnswer(error.operation, error.seconds, blocked=error.blocked)
-    copy = StoreUnavailable(f"{type(error).__name__}: {error}")
-    copy.__cause__ = error
-    return copy

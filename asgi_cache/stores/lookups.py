@@ -98,6 +98,10 @@ class LookUps:
         memo: Memo,
         longest: bytes,
     ) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = loop
+        """Whose turn it is; ``None``: it is over."""
+        self.seconds = 0.0
+        """What the replies may take."""
         self._future = loop.create_future
         self._places = places
         self._memo = memo
@@ -119,6 +123,7 @@ class LookUps:
 
     def commands(self) -> Sequence[Command]:
         """A GETRANGE for each place, and an MGET for all stamps."""
+        self.loop = None
         names: dict[bytes, None] = {}
         place_of, stamp_place = self._places.place, self._places.stamp_place
         for target, key, slots, stamps in self._asked:

@@ -18,6 +18,7 @@ commands that write a nonce must not be sent twice, any way of trying again (see
 from __future__ import annotations
 
 import time
+from asyncio import get_running_loop
 from base64 import urlsafe_b64encode
 from functools import lru_cache
 from hashlib import blake2b
@@ -86,6 +87,8 @@ class RedisStore:
         self._seals = Seals(secrets) if secrets else None
         self._digest = lru_cache(maxsize=256)(_digest)
         self._memo = Memo()
+        self._turn: LookUps | None = None
+        """Those of a turn that may still be under way: a short cut past ``connections``."""
         self.place = lru_cache(maxsize=256)(self._place)
         self.stamp_place = lru_cache(maxsize=256)(self._stamp_place)
         self.stamp = lru_cache(maxsize=1024)(_stamp)
@@ -122,10 +125,14 @@ class RedisStore:
         seconds: float,
     ) -> Awaitable[tuple[Sequence[Record | None], Sequence[Stamp | None]]]:
         """As :meth:`read`, with all that is read in this turn of the event loop; in *seconds*."""
-        turn = self._connections.joining().shared(self._turn, seconds)
+        turn = self._turn
+        if turn is None or turn.loop is not get_running_loop() or turn.seconds < seconds:
+            turn = self._connections.joining().shared(self._begin, seconds)
+            turn.seconds = max(turn.seconds, seconds)
+            self._turn = turn
         return turn.ask((target, key, tuple(slots), tuple(stamps)))
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> LookUps:
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> LookUps:
         return LookUps(loop, self, self._memo, b"%d" % self._max_record_bytes)
 
     async def write(
