@@ -9,9 +9,7 @@ What is short goes on one connection of each event loop, together with all that 
 turn (``joining``). What has to own its connection for a while (WATCH, a large body, a purge, whose
 deadline is another) takes one of a pool.
 
-Connections belong to one event loop and to one process. A pool of redis-py serves as a description
-of connections only; which of them are idle is kept here, because giving one back to such a pool
-may wait, and whoever is cancelled while it waits never gives it back.
+Connections belong to one event loop and to one process.
 
 What must not be here: keys, values, and what commands mean.
 """
@@ -26,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from asgi_cache.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
+from asgi_cache.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from asgi_cache.stores.deadlines import NoAnswer
 from asgi_cache.stores.joining import Joining
-from asgi_cache.stores.line import close_here
+from asgi_cache.stores.pooled import Pooled
 from asgi_cache.stores.pools import pool_of
-from asgi_cache.stores.resp import checked, is_refusal, packed
+from asgi_cache.stores.resp import is_refusal, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,7 +97,7 @@ class Connections:
         if not commands:
             return []
         try:
-            replies = await self._of_this_loop().exchange(commands, then)
+            replies = await self._of_this_loop().pooled.exchange(commands, then)
         except Exception as error:
             raise self.unavailable(operation, error) from None
         await self._check(operation, replies)
@@ -131,7 +129,7 @@ class Connections:
             if isinstance(reply, ResponseError):
                 if isinstance(reply, ReadOnlyError):
                     # By now its address may lead to another server.
-                    await self._of_this_loop().close_idle()
+                    await self._of_this_loop().renew()
                 refused = operation not in READING and is_refusal(reply)
                 kind = StoreRefused if refused else StoreUnavailable
                 raise kind(self._text(operation, reply)) from None
@@ -226,47 +224,18 @@ class _Clock:
 
 
 class _LoopConnections:
-    """The connections of one event loop: one for joined round trips, others for one exchange each
-
-    at a time.
-    """
+    """The connections of one event loop."""
 
     def __init__(self, connections: Connections, limit: int, connect_timeout: float) -> None:
         self._connections = connections
         self._connect_timeout = connect_timeout
-        self._turns = asyncio.Semaphore(limit)
-        self._idle: list[Any] = []
-        self._all: set[Any] = set()
-        self._ended = False
         self._ending: asyncio.Task[None] | None = None
+        self.pooled = Pooled(connections.make, lambda: _Clock(connections), limit)
         self.joining = Joining(
-            self._connect, lambda commands: self.exchange(commands, None), self._clock
+            self._connect,
+            lambda commands: self.pooled.exchange(commands, None),
+            lambda: _Clock(connections),
         )
-
-    async def exchange(
-        self,
-        commands: Sequence[Command],
-        then: Callable[[list[Any]], Sequence[Command]] | None,
-    ) -> list[Any]:
-        """Send *commands* in one piece, and read the reply to each, ResponseErrors included."""
-        async with self._turns:
-            connection = self._idle.pop() if self._idle else self._connections.make()
-            self._all.add(connection)
-            try:
-                replies = await self._converse(connection, commands)
-                if then is not None:
-                    if any(isinstance(reply, ResponseError) for reply in replies):
-                        await self._drop(connection)  # what was watched, say, still is
-                        return replies
-                    replies = await self._converse(connection, then(replies))
-            except BaseException:  # cancelled, too: replies may come late
-                await self._drop(connection)
-                raise
-            if self._ended:
-                await self._drop(connection)
-            else:
-                self._idle.append(connection)
-            return replies
 
     def end(self) -> None:
         """As :meth:`aclose`, in a task of its own; only in this event loop."""
@@ -274,27 +243,18 @@ class _LoopConnections:
 
     async def aclose(self) -> None:
         """Close what is idle now, and what is in use after its exchange."""
-        self._ended = True
-        await self.close_idle()
+        await self.pooled.aclose()
         await self.joining.aclose()
 
-    async def close_idle(self) -> None:
-        """Close what is idle now."""
+    async def renew(self) -> None:
+        """Use new connections from here on."""
         self.joining.retire()
-        while self._idle:
-            connection = self._idle.pop()
-            self._all.discard(connection)
-            with contextlib.suppress(Exception):
-                await connection.disconnect()
+        await self.pooled.close_idle()
 
     def let_go(self) -> None:
         """Close these sockets in this process only, and tell neither server nor event loop."""
         self.joining.let_go()
-        for connection in self._all:
-            close_here(getattr(connection, "_writer", None))
-
-    def _clock(self) -> _Clock:
-        return _Clock(self._connections)
+        self.pooled.let_go()
 
     async def _connect(self) -> Any:
         connection = self._connections.make()
@@ -306,41 +266,3 @@ class _LoopConnections:
                 await connection.disconnect(nowait=True)
             raise
         return connection
-
-    async def _converse(self, connection: Any, commands: Sequence[Command]) -> list[Any]:
-        new = not await _is_quiet(connection)
-        if new:
-            await connection.disconnect(nowait=True)
-            await connection.connect()
-            commands = [(b"TIME",), *commands]
-        sent_at = self._connections.clock()
-        await connection.send_packed_command(packed(commands), check_health=False)
-        if new:
-            self._connections.observe(sent_at, await _reply(connection, commands[0]))
-            commands = commands[1:]
-        return [await _reply(connection, command) for command in commands]
-
-    async def _drop(self, connection: Any) -> None:
-        self._all.discard(connection)
-        with contextlib.suppress(Exception):
-            await connection.disconnect(nowait=True)
-
-
-async def _is_quiet(connection: Any) -> bool:
-    """Whether *connection* is open, and nothing came on it that nobody asked for."""
-    if not connection.is_connected:
-        return False
-    has_input = getattr(connection, "can_read", None) or connection.can_read_destructive
-    try:
-        return not await has_input()
-    except Exception:
-        return False
-
-
-async def _reply(connection: Any, command: Command) -> Any:
-    """The reply to *command*, or its ResponseError; a StoreError where it cannot be one to it."""
-    try:
-        reply = await connection.read_response()
-    except ResponseError as error:
-        reply = error
-    return checked(command, reply)

@@ -26,10 +26,11 @@ from asgi_cache.stores.base import RESPONSE_SLOT, Joined, Probed
 from asgi_cache.stores.breaker import LIMIT, Breaker
 from asgi_cache.stores.deadlines import NoAnswer, bounded
 from asgi_cache.stores.journal import Journal
+from asgi_cache.stores.operations import Budget, Operations
 from asgi_cache.stores.probing import Probing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from asgi_cache.model import Record, Stamp
     from asgi_cache.stores.base import Store
@@ -40,67 +41,7 @@ PROBE_SECONDS: Final = 1.0
 """What a probe may take to connect; once connected an answer has to come as fast as any other."""
 
 
-class Budget:
-    """How many seconds one request may still spend on waiting for its store."""
-
-    __slots__ = ("remaining",)
-
-    def __init__(self, seconds: float) -> None:
-        self.remaining = seconds
-
-
-class _Bounded:
-    """The operations of *store*, each handed to :meth:`_run`."""
-
-    store: Store
-    now: Callable[[], float]
-
-    @property
-    def corrupt_records(self) -> int:
-        """As the store's; 0 for one that does not count them."""
-        return getattr(self.store, "corrupt_records", 0)
-
-    async def _run(
-        self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
-    ) -> _T:
-        raise NotImplementedError
-
-    async def read(
-        self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
-    ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
-        """As the store's, in time."""
-        return await self._run("read", self.store.read, target, key, slots, stamps)
-
-    async def write(
-        self,
-        target: bytes,
-        key: bytes,
-        records: Mapping[int, Record],
-        stamps: Sequence[bytes],
-    ) -> None:
-        """As the store's, in time."""
-        await self._run("write", self.store.write, target, key, records, stamps)
-
-    async def remove(self, target: bytes, key: bytes, slot: int) -> None:
-        """As the store's, in time."""
-        await self._run("remove", self.store.remove, target, key, slot)
-
-    async def settle(self, names: Sequence[bytes], life: float) -> Sequence[Stamp]:
-        """As the store's, in time."""
-        return await self._run("settle", self.store.settle, names, life)
-
-    async def replace(
-        self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float
-    ) -> None:
-        """As the store's, in time."""
-        await self._run("replace", self.store.replace, names, soft_names, life)
-
-    async def aclose(self) -> None:
-        """As the store's, in time."""
-        await self._run("aclose", self.store.aclose)
-
-
-class GuardedStore(_Bounded):
+class GuardedStore(Operations):
     """A :class:`~asgi_cache.stores.base.Store` that answers in time or raises StoreUnavailable.
 
     *timeout* bounds one operation, *request_timeout* those of one request together (see
@@ -266,13 +207,13 @@ class GuardedStore(_Bounded):
             self.journal.done(batch)
 
 
-class _BudgetedStore(_Bounded):
+class _BudgetedStore(Operations):
     """A guarded store as one request sees it."""
 
     __slots__ = ("_budget", "_guarded", "now", "remaining", "store")
 
     def __init__(self, guarded: GuardedStore, budget: Budget | None = None) -> None:
-        # Every request comes by here: _Bounded's without the call, and often its own budget.
+        # Every request comes by here; it is its own budget unless one is given.
         self.store = guarded.store
         self.now = guarded.now
         self._guarded = guarded

@@ -49,9 +49,7 @@ class Part(Protocol):
 class Exchange:
     """The commands of one waiter."""
 
-    def __init__(
-        self, commands: Sequence[Command], waiter: asyncio.Future[list[Any]]
-    ) -> None:
+    def __init__(self, commands: Sequence[Command], waiter: asyncio.Future[list[Any]]) -> None:
         self._commands = commands
         self._waiter = waiter
 
@@ -191,6 +189,9 @@ class Joining:
         if batch is None or self._left:
             return
         batch.pack()
+        if not batch.commands:
+            batch.done()
+            return
         seconds = batch.seconds or PATIENCE
         batch.deadline = Deadline(seconds, lambda blocked: self._overdue(batch, seconds, blocked))
         batch.deadline.start()

@@ -1,9 +1,9 @@
 """One connection on which many exchanges are under way at a time.
 
-Replies come in the order of the commands, so what is expected is a queue. Whatever casts a doubt on
-that order ends the connection and all that waits on it: a reply that nobody asked for or that cannot
-be one to its command, what is no reply, the connection's end. A reply that nobody waits for any
-more is taken from the queue like any other, and given to nobody.
+Replies come in the order of the commands, so what is expected is a queue. Whatever casts a doubt
+on that order ends the connection and all that waits on it: a reply that nobody asked for or that
+cannot be one to its command, what is no reply, the connection's end. A reply that nobody waits for
+any more is taken from the queue like any other, and given to nobody.
 
 What must not be here: how a connection comes about, and what travels on it.
 """

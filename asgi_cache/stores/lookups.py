@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from redis.exceptions import ResponseError
 
-
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
     from asgi_cache.model import Record, Stamp
+    from asgi_cache.stores.places import Places
     from asgi_cache.stores.resp import Command
 
 MOST_NAMES: Final = 256
@@ -38,14 +38,8 @@ class Answer(NamedTuple):
     stamps: Sequence[Stamp | None]
 
 
-class Places(Protocol):
+class Origin(Protocol):
     """The store whose look-ups these are."""
-
-    def place(self, target: bytes, key: bytes, slot: int) -> bytes:
-        """Where a record lies."""
-
-    def stamp_place(self, name: bytes) -> bytes:
-        """Where a stamp lies."""
 
     def now(self) -> float:
         """The store's clock."""
@@ -94,6 +88,7 @@ class LookUps:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        origin: Origin,
         places: Places,
         memo: Memo,
         longest: bytes,
@@ -103,6 +98,7 @@ class LookUps:
         self.seconds = 0.0
         """What the replies may take."""
         self._future = loop.create_future
+        self._origin = origin
         self._places = places
         self._memo = memo
         self._longest = longest
@@ -125,7 +121,7 @@ class LookUps:
         """A GETRANGE for each place, and an MGET for all stamps."""
         self.loop = None
         names: dict[bytes, None] = {}
-        place_of, stamp_place = self._places.place, self._places.stamp_place
+        place_of, stamp_place = self._places.record, self._places.stamp
         for target, key, slots, stamps in self._asked:
             for slot in slots:
                 self._records[place_of(target, key, slot)] = key
@@ -145,13 +141,13 @@ class LookUps:
             if isinstance(reply, ResponseError):
                 self.failed(reply)
                 return
-        places = self._places
+        origin = self._origin
         records: dict[bytes, Record | None] = {}
         for (place, key), data in zip(self._records.items(), replies, strict=False):
             records[place] = self._record(data, key, place)
         values = [data for reply in replies[len(records) :] for data in reply]
-        stamps = dict(zip(self._names, map(places.stamp, values), strict=True))
-        now, place_of = places.now(), places.place
+        stamps = dict(zip(self._names, map(origin.stamp, values), strict=True))
+        now, place_of = origin.now(), self._places.record
         for (target, key, slots, names), waiters in self._asked.items():
             found = []
             for slot in slots:
@@ -167,14 +163,14 @@ class LookUps:
         for waiters in self._asked.values():
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_exception(self._places.unavailable("read", error))
+                    waiter.set_exception(self._origin.unavailable("read", error))
 
     def _record(self, data: bytes | None, key: bytes, place: bytes) -> Record | None:
         if data == b"":  # what GETRANGE says of a key that is not there
             return None
         record = self._memo.get(place, data, key)
         if record is None:
-            record = self._places.decoded(data, key, place)
+            record = self._origin.decoded(data, key, place)
             if record is not None and data is not None:
                 self._memo.put(place, data, key, record)
         return record

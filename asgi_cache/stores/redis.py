@@ -1,15 +1,6 @@
 """Records and stamps in Redis 6.2 or later, or Valkey.
 
-Every key has a time to live, and is one string:
-
-    <namespace>:{<target>}:<key>:<slot>   a record: see codec and sealing
-    <namespace>:{<target>}:t              the stamp of a target, whose name is "t" target
-    <namespace>:<kind>:<name>             any other stamp; kind: the first byte of its name
-    <namespace>:ping                      never written: read to see whether reading is possible
-
-<target>, <key> and <name> are digests, 256 bits in 43 characters without colons or braces. No form
-can be read as another, nor as the end of another, so neither two names nor two namespaces can meet
-in a key. The braces put what a look-up reads of one target into one slot of a cluster.
+Every key has a time to live, and is one string; ``places`` says where it lies.
 
 What must not be here: rules about what may be stored or reused; KEYS, SCAN, FLUSHDB, Lua; and, as
 commands that write a nonce must not be sent twice, any way of trying again (see connections).
@@ -19,9 +10,7 @@ from __future__ import annotations
 
 import time
 from asyncio import get_running_loop
-from base64 import urlsafe_b64encode
 from functools import lru_cache
-from hashlib import blake2b
 from math import ceil
 from os import urandom
 from typing import TYPE_CHECKING, Final
@@ -33,6 +22,7 @@ from asgi_cache.stores.connections import Connections
 from asgi_cache.stores.joining import PATIENCE
 from asgi_cache.stores.leases import RedisLeases
 from asgi_cache.stores.lookups import LookUps, Memo
+from asgi_cache.stores.places import Places
 from asgi_cache.stores.sealing import Seals
 
 if TYPE_CHECKING:
@@ -85,20 +75,18 @@ class RedisStore:
         self._prefix = namespace.encode() + b":"
         self._max_record_bytes = max_record_bytes
         self._seals = Seals(secrets) if secrets else None
-        self._digest = lru_cache(maxsize=256)(_digest)
         self._memo = Memo()
         self._turn: LookUps | None = None
         """Those of a turn that may still be under way: a short cut past ``connections``."""
-        self.place = lru_cache(maxsize=256)(self._place)
-        self.stamp_place = lru_cache(maxsize=256)(self._stamp_place)
+        self._places = Places(self._prefix)
+        self._place = self._places.record
+        self._stamp_place = self._places.stamp
         self.stamp = lru_cache(maxsize=1024)(_stamp)
         self.unavailable = self._connections.unavailable
         self.leases = RedisLeases(
             self._connections,
             self._prefix,
-            lambda target, place: (
-                b"{%b}:%b%b" % (self._digest(target), place[:2], self._digest(place[2:]))
-            ),
+            self._places.lease,
         )
 
     def __repr__(self) -> str:
@@ -133,7 +121,7 @@ class RedisStore:
         return turn.ask((target, key, tuple(slots), tuple(stamps)))
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> LookUps:
-        return LookUps(loop, self, self._memo, b"%d" % self._max_record_bytes)
+        return LookUps(loop, self, self._places, self._memo, b"%d" % self._max_record_bytes)
 
     async def write(
         self,
@@ -178,11 +166,11 @@ class RedisStore:
 
         longest life of a record in milliseconds.
         """
-        prefix, now = self._record_prefix(target, key), self.now()
+        now = self.now()
         commands: list[Command] = []
         longest = 0
         for slot, record in records.items():
-            place = b"%b%d" % (prefix, slot)
+            place = self._place(target, key, slot)
             data = encode(record, key, self._seals, place)
             life = ceil((record.discard_at - now) * 1000)
             if life > 0 and len(data) <= self._max_record_bytes:
@@ -206,7 +194,7 @@ class RedisStore:
 
     async def remove(self, target: bytes, key: bytes, slot: int) -> None:
         """Forget one slot."""
-        place = b"%b%d" % (self._record_prefix(target, key), slot)
+        place = self._place(target, key, slot)
         await self._connections.join("remove", [(b"UNLINK", place)])
 
     async def settle(self, names: Sequence[bytes], life: float) -> Sequence[Stamp]:
@@ -271,18 +259,6 @@ class RedisStore:
         replies = await self._connections.join("settle", commands)
         return [_stamp(data) for data in replies[-1]]
 
-    def _record_prefix(self, target: bytes, key: bytes) -> bytes:
-        return b"%b{%b}:%b:" % (self._prefix, self._digest(target), self._digest(key))
-
-    def _stamp_place(self, name: bytes) -> bytes:
-        kind = name[:1]
-        if kind == b"t":
-            return b"%b{%b}:t" % (self._prefix, self._digest(name[1:]))
-        return b"%b%b:%b" % (self._prefix, kind if kind.islower() else b"_", self._digest(name))
-
-    def _place(self, target: bytes, key: bytes, slot: int) -> bytes:
-        return b"%b%d" % (self._record_prefix(target, key), slot)
-
     def decoded(self, data: bytes | None, key: bytes, place: bytes) -> Record | None:
         """The record in what lies at *place*; ``None``, and counted, where there is none."""
         try:
@@ -292,10 +268,6 @@ class RedisStore:
         except CorruptRecord:
             self.corrupt_records += 1
             return None
-
-
-def _digest(text: bytes) -> bytes:
-    return urlsafe_b64encode(blake2b(text, digest_size=32).digest()).rstrip(b"=")
 
 
 def _milliseconds(seconds: float) -> bytes:
