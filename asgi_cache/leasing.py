@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from asgi_cache.errors import StoreUnavailable
 from asgi_cache.stores.base import LEFT, NOTHING
+from asgi_cache.stores.bodies import extra_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ class Lease:
         self._over = True  # whoever ends meanwhile must not give it back under the writing
         written: bool | None = None
         try:
-            async with asyncio.timeout(leasing.timeout):
+            async with asyncio.timeout(leasing.timeout + extra_seconds(records.values())):
                 written = await leasing.store.write_leased(
                     self.target, key, records, stamps, self.place, self.token
                 )

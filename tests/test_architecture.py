@@ -41,7 +41,7 @@ LAYERS: Final = (
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
         *("stores.probing", "stores.sealing"),
         *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
-        *("stores.operations", "stores.pooled"),
+        *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -78,7 +78,7 @@ TYPE_ONLY: Final = (
 
 SHARED_BY_STORES: Final = (
     *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
-    "stores.sealing",
+    *("stores.bodies", "stores.sealing", "stores.stamping"),
 )
 """What a store may import of its siblings."""
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asgi_cache.errors import StoreAway, StoreError, StoreRefused, StoreUnavailable
 from asgi_cache.stores.base import RESPONSE_SLOT, Joined, Probed
+from asgi_cache.stores.bodies import BYTES_PER_SECOND, extra_seconds
 from asgi_cache.stores.breaker import LIMIT, Breaker
 from asgi_cache.stores.deadlines import NoAnswer, bounded
 from asgi_cache.stores.journal import Journal
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from asgi_cache.model import Record, Stamp
-    from asgi_cache.stores.base import Store
+    from asgi_cache.stores.base import Found, Store
 
 _T = TypeVar("_T")
 
@@ -66,6 +67,7 @@ class GuardedStore(Operations):
         self.breaker = Breaker(waits=lambda: len(self.journal) > 0)
         self.look_up = store.look_up if isinstance(store, Joined) else None
         """Look-ups that need no deadline of their own; ``None``: all of this store's do."""
+        self._complete = store.complete if isinstance(store, Joined) else None
         self.clock = time.monotonic
         self._probing = Probing(self._mend)
         self._suspected = False
@@ -106,6 +108,28 @@ class GuardedStore(Operations):
                 await self._replay()
         await bounded(self.purge_timeout, "aclose", self.store.aclose)
 
+    async def read(
+        self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
+    ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
+        """As the store's, in time."""
+        if self.look_up is None:
+            return await self._run("read", self.store.read, target, key, slots, stamps)
+        timeout = self.timeout
+        found = await self._run("read", self.look_up, target, key, slots, stamps, timeout)
+        return await self.complete(found)
+
+    async def complete(
+        self, found: Found
+    ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
+        """What was *found*, with the bodies that lie apart, in the time that these need.
+
+        No request's budget pays for that: it is how long the response is, not the store.
+        """
+        if not found.apart or self._complete is None:
+            return found.records, found.stamps
+        seconds = self.timeout + found.apart / BYTES_PER_SECOND
+        return await self.ask(seconds, "body", self._complete, found), found.stamps
+
     async def ask(
         self, seconds: float, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
     ) -> _T:
@@ -122,6 +146,8 @@ class GuardedStore(Operations):
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
     ) -> _T:
         seconds = self.purge_timeout if operation == "replace" else self.timeout
+        if operation == "write":
+            seconds += extra_seconds(arguments[2].values())
         return await self.ask(seconds, operation, method, *arguments)
 
     async def _ask_warily(
@@ -226,16 +252,22 @@ class _BudgetedStore(Operations):
         """As the store's, in time."""
         guarded, budget = self._guarded, self._budget
         look_up, seconds = guarded.look_up, guarded.timeout
-        if look_up is None or budget.remaining < seconds or guarded.breaker.troubled:
+        if look_up is None:
             return await self._run("read", self.store.read, target, key, slots, stamps)
-        began = guarded.clock()
-        try:
-            return await look_up(target, key, slots, stamps, seconds)
-        except StoreError as error:
-            guarded.failed(error)
-            raise
-        finally:
-            budget.remaining -= min(guarded.clock() - began, seconds)
+        if budget.remaining < seconds or guarded.breaker.troubled:
+            found = await self._run("read", look_up, target, key, slots, stamps, seconds)
+        else:
+            began = guarded.clock()
+            try:
+                found = await look_up(target, key, slots, stamps, seconds)
+            except StoreError as error:
+                guarded.failed(error)
+                raise
+            finally:
+                budget.remaining -= min(guarded.clock() - began, seconds)
+        if found[2]:
+            return await guarded.complete(found)
+        return found[:2]
 
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
@@ -244,10 +276,12 @@ class _BudgetedStore(Operations):
         seconds = min(self._guarded.timeout, budget.remaining)
         if seconds <= 0:
             raise StoreUnavailable(f"{operation}: this request has waited long enough")
+        # The client has its bytes by then: a budget pays for a store that is slow, not for length.
+        extra = extra_seconds(arguments[2].values()) if operation == "write" else 0.0
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            return await self._guarded.ask(seconds, operation, method, *arguments)
+            return await self._guarded.ask(seconds + extra, operation, method, *arguments)
         finally:
             # What a blocked event loop added is not the store's.
             budget.remaining -= min(clock() - began, seconds)
@@ -255,5 +289,6 @@ class _BudgetedStore(Operations):
 
 def _without(answer: Any, hidden: Sequence[bool]) -> Any:
     """A look-up's *answer* as if the *hidden* stamps were missing."""
-    records, stamps = answer
-    return records, [None if hide else stamp for hide, stamp in zip(hidden, stamps, strict=True)]
+    records, stamps, *apart = answer
+    left = [None if hide else stamp for hide, stamp in zip(hidden, stamps, strict=True)]
+    return type(answer)._make((records, left, *apart)) if apart else (records, left)

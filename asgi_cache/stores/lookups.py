@@ -10,9 +10,12 @@ What must not be here: where things lie and how they are decoded (``redis``, ``c
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from redis.exceptions import ResponseError
+
+from asgi_cache.stores.base import Found
+from asgi_cache.stores.bodies import Detached
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,20 +34,13 @@ Question: TypeAlias = tuple[bytes, bytes, tuple[int, ...], tuple[bytes, ...]]
 """Target, key, slots and stamps."""
 
 
-class Answer(NamedTuple):
-    """What was found."""
-
-    records: Sequence[Record | None]
-    stamps: Sequence[Stamp | None]
-
-
 class Origin(Protocol):
     """The store whose look-ups these are."""
 
     def now(self) -> float:
         """The store's clock."""
 
-    def decoded(self, data: bytes | None, key: bytes, place: bytes) -> Record | None:
+    def decoded(self, data: bytes | None, key: bytes, place: bytes) -> Record | Detached | None:
         """The record in what lies at *place*; ``None`` where there is none."""
 
     def stamp(self, data: bytes | None) -> Stamp | None:
@@ -58,17 +54,17 @@ class Memo(threading.local):
     """What was decoded last at each place, and of which bytes; one for each thread."""
 
     def __init__(self) -> None:
-        self._entries: dict[bytes, tuple[bytes, bytes, Record]] = {}
+        self._entries: dict[bytes, tuple[bytes, bytes, Record | Detached]] = {}
         self._bytes = 0
 
-    def get(self, place: bytes, data: bytes | None, key: bytes) -> Record | None:
+    def get(self, place: bytes, data: bytes | None, key: bytes) -> Record | Detached | None:
         """What *data* was decoded to at *place* for *key*; ``None``: it is not remembered."""
         entry = self._entries.get(place)
         if entry is None or entry[0] != data or entry[1] != key:
             return None
         return entry[2]
 
-    def put(self, place: bytes, data: bytes, key: bytes, record: Record) -> None:
+    def put(self, place: bytes, data: bytes, key: bytes, record: Record | Detached) -> None:
         """Remember it in place of what was there."""
         before = self._entries.pop(place, None)
         if before is not None:
@@ -97,19 +93,21 @@ class LookUps:
         """Whose turn it is; ``None``: it is over."""
         self.seconds = 0.0
         """What the replies may take."""
+        self.settled: dict[bytes, bytes] = {}
+        """Stamps that are settled in this turn as well, by their places, and for how long."""
         self._future = loop.create_future
         self._origin = origin
         self._places = places
         self._memo = memo
         self._longest = longest
-        self._asked: dict[Question, list[asyncio.Future[Answer]]] = {}
+        self._asked: dict[Question, list[asyncio.Future[Found]]] = {}
         self._records: dict[bytes, bytes] = {}
         """Places, and the keys that their records are to be of."""
         self._names: list[bytes] = []
 
-    def ask(self, question: Question) -> asyncio.Future[Answer]:
+    def ask(self, question: Question) -> asyncio.Future[Found]:
         """Ask it when the turn is over."""
-        waiter: asyncio.Future[Answer] = self._future()
+        waiter: asyncio.Future[Found] = self._future()
         waiters = self._asked.get(question)
         if waiters is None:
             self._asked[question] = [waiter]
@@ -142,18 +140,23 @@ class LookUps:
                 self.failed(reply)
                 return
         origin = self._origin
-        records: dict[bytes, Record | None] = {}
+        records: dict[bytes, Record | Detached | None] = {}
         for (place, key), data in zip(self._records.items(), replies, strict=False):
             records[place] = self._record(data, key, place)
         values = [data for reply in replies[len(records) :] for data in reply]
         stamps = dict(zip(self._names, map(origin.stamp, values), strict=True))
         now, place_of = origin.now(), self._places.record
         for (target, key, slots, names), waiters in self._asked.items():
-            found = []
+            found: list[Record | Detached | None] = []
+            apart = 0
             for slot in slots:
                 record = records[place_of(target, key, slot)]
-                found.append(None if record is None or record.discard_at <= now else record)
-            answer = Answer(found, [stamps[name] for name in names])
+                if record is not None and record.discard_at <= now:
+                    record = None
+                elif type(record) is Detached:
+                    apart += record.length
+                found.append(record)
+            answer = Found(found, [stamps[name] for name in names], apart)
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(answer)
@@ -165,7 +168,7 @@ class LookUps:
                 if not waiter.done():
                     waiter.set_exception(self._origin.unavailable("read", error))
 
-    def _record(self, data: bytes | None, key: bytes, place: bytes) -> Record | None:
+    def _record(self, data: bytes | None, key: bytes, place: bytes) -> Record | Detached | None:
         if data == b"":  # what GETRANGE says of a key that is not there
             return None
         record = self._memo.get(place, data, key)

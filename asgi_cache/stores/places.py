@@ -1,6 +1,7 @@
 """Where records and stamps lie in a Redis: the names of keys.
 
     <namespace>:{<target>}:<key>:<slot>   a record: see codec and sealing
+    <namespace>:{<target>}:<key>:<slot>:b  its body, where that lies apart: see bodies
     <namespace>:{<target>}:t              the stamp of a target, whose name is "t" target
     <namespace>:<kind>:<name>             any other stamp; kind: the first byte of its name
     <namespace>:ping                      never written: read to see whether reading is possible
@@ -18,12 +19,18 @@ from base64 import urlsafe_b64encode
 from functools import lru_cache
 from hashlib import blake2b
 
+from asgi_cache.errors import ConfigurationError
+
 
 class Places:
-    """The keys that begin with *prefix*; the last ones made are remembered."""
+    """The keys of *namespace*; the last ones made are remembered."""
 
-    def __init__(self, prefix: bytes) -> None:
-        self._prefix = prefix
+    def __init__(self, namespace: str) -> None:
+        if not namespace or not namespace.isprintable() or set(namespace) & set("{} "):
+            raise ConfigurationError(
+                f"namespace is {namespace!r}; it must be printable, without spaces and braces"
+            )
+        self.prefix = namespace.encode() + b":"
         self._digest = lru_cache(maxsize=512)(_digest)
         self.record = lru_cache(maxsize=512)(self._record)
         """That of a record: target, key, slot."""
@@ -36,13 +43,13 @@ class Places:
 
     def _record(self, target: bytes, key: bytes, slot: int) -> bytes:
         digest = self._digest
-        return b"%b{%b}:%b:%d" % (self._prefix, digest(target), digest(key), slot)
+        return b"%b{%b}:%b:%d" % (self.prefix, digest(target), digest(key), slot)
 
     def _stamp(self, name: bytes) -> bytes:
         kind = name[:1]
         if kind == b"t":
-            return b"%b{%b}:t" % (self._prefix, self._digest(name[1:]))
-        return b"%b%b:%b" % (self._prefix, kind if kind.islower() else b"_", self._digest(name))
+            return b"%b{%b}:t" % (self.prefix, self._digest(name[1:]))
+        return b"%b%b:%b" % (self.prefix, kind if kind.islower() else b"_", self._digest(name))
 
 
 def _digest(text: bytes) -> bytes:

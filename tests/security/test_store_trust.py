@@ -94,7 +94,7 @@ async def test_s01_a_pickle_at_our_keys_is_not_loaded(
     path = tmp_path / "touched"
     site = site_of(redis_place, secrets)
     pickled = pickle.dumps(Touching(str(path)))
-    for value in (pickled, b"\xffAC\x02" + pickled, b"\xffAS\x02" + pickled, checked(pickled)):
+    for value in (pickled, b"\xffAC\x03" + pickled, b"\xffAS\x03" + pickled, checked(pickled)):
         await site.ask()
         calls = site.calls
         async for name in redis.scan_iter(f"{redis_place.namespace}:*"):
@@ -230,7 +230,7 @@ async def test_s07_a_forged_record_is_an_answer_without_secrets_and_a_miss_with(
         *(encode(evil, screened.key, Seals([secret]), place) for secret in (OLD, OTHER)),
         encode(evil, screened.key, Seals([NEW]), place[:-1] + b"1"),
         encode(evil, screened.key + b" ", Seals([NEW]), place),
-        b"\xffAS\x02" + bytes(32) + unsealed[8:],
+        b"\xffAS\x03" + bytes(32) + unsealed[8:],
     ]
     for number, value in enumerate(forgeries, 1):
         await redis.set(place, value, px=60_000)
