@@ -149,8 +149,8 @@ class Line(asyncio.Protocol):
                 replies = exchanges.replies
                 replies.append(checked(exchanges.commands[len(replies)], reply))
                 if len(replies) == len(exchanges.commands):
-                    expected.popleft()
                     exchanges.done()
+                    expected.popleft()  # not before: what cannot be done has failed
             if not expected and parser.has_data():
                 raise StoreError("a reply that nobody asked for")
         except Exception as error:
