@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from asgi_cache.errors import StoreUnavailable
@@ -119,6 +120,7 @@ class Joining:
         started: Callable[[], Part],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
         self._connect = connect
         self._converse = converse
         self._started = started
@@ -187,6 +189,9 @@ class Joining:
         """The turn is over: its batch leaves."""
         batch, self._batch = self._batch, None
         if batch is None or self._left:
+            return
+        if self._pid != os.getpid():  # forked in this turn: the connection is the parent's
+            batch.failed(StoreUnavailable("asked before a fork"))
             return
         batch.pack()
         if not batch.commands:

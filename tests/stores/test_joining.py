@@ -417,6 +417,19 @@ async def test_connections_that_do_not_come_about_cost_no_more_than_the_deadline
         await store.aclose()
 
 
+async def test_o05_what_was_asked_before_a_fork_is_not_sent_by_the_child(
+    redis_server: RedisServer, namespace: str
+) -> None:
+    async with relayed(redis_server, namespace) as (relay, store):
+        reading = asyncio.ensure_future(held(store))
+        await asyncio.sleep(0)
+        joining = store._connections.joining()
+        joining._pid -= 1  # as it looks from a child
+        with pytest.raises(StoreUnavailable, match="fork"):
+            await reading
+        assert relay.pieces == 0
+
+
 # ------------------------------------------------------------------ bodies that lie apart
 
 
