@@ -57,6 +57,10 @@ class Cache:
         self.store = open_store(settings)
         self.local_store = None if isinstance(self.store, GuardedStore) else self.store
         """The store where it needs no guard: this process's memory."""
+        self.store_for_request = (
+            self.store.for_request if isinstance(self.store, GuardedStore) else lambda: self.store
+        )
+        """The store as one request sees it: all of its waiting comes out of one budget."""
         self.metrics = Metrics(self.store)
         self.filling_bytes = 0
         """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
@@ -89,14 +93,6 @@ class Cache:
         self.discard = keeper.discard
 
     # ------------------------------------------------------------------ for a request
-
-    def store_for_request(self) -> Store:
-        """The store as one request sees it: all of its waiting comes out of one budget.
-
-        Without a guard it is ``local_store``, which costs no call.
-        """
-        store = self.store
-        return store.within(store.budget()) if isinstance(store, GuardedStore) else store
 
     async def invalidate(self, names: Sequence[bytes], store: Store) -> None:
         """Replace the stamps that a successful unsafe request spoils (RFC 9111 §4.4).

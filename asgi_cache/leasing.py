@@ -12,6 +12,7 @@ from os import urandom
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache.stores.base import LEFT, NOTHING
+from asgi_cache.stores.bodies import extra_seconds
 from asgi_cache.stores.deadlines import bounded
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ class Lease:
         try:
             method = leasing.store.write_leased
             place, token = self.place, self.token
+            seconds = leasing.timeout + extra_seconds(records.values())
             written = await bounded(
-                leasing.timeout, "write", method, self.target, key, records, stamps, place, token
+                seconds, "write", method, self.target, key, records, stamps, place, token
             )
         finally:
             if written is None:

@@ -42,6 +42,8 @@ LAYERS: Final = (
         *("stores.guarded", "stores.leases", "stores.memory", "stores.pools", "stores.redis"),
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
         *("stores.probing", "stores.sealing"),
+        *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
+        *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -79,17 +81,29 @@ TYPE_ONLY: Final = (
 
 SHARED_BY_STORES: Final = (
     *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
-    "stores.sealing",
+    *("stores.bodies", "stores.sealing", "stores.stamping"),
 )
 """What a store may import of its siblings."""
 
 PARTS_OF_A_STORE: Final = {
-    "stores.guarded": ("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
+    "stores.guarded": (
+        *("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
+        "stores.operations",
+    ),
+    "stores.redis": ("stores.joining", "stores.lookups", "stores.places", "stores.resp"),
+    "stores.connections": ("stores.deadlines", "stores.joining", "stores.pooled", "stores.resp"),
+    "stores.joining": ("stores.deadlines", "stores.line", "stores.resp"),
+    "stores.pooled": ("stores.joining", "stores.line", "stores.resp"),
+    "stores.lookups": ("stores.places", "stores.resp"),
+    **dict.fromkeys(("stores.line", "stores.leases"), ("stores.resp",)),
     **dict.fromkeys(("stores.breaker", "stores.journal", "stores.probing"), ("stores.locking",)),
 }
 """What one store alone is made of."""
 
-REDIS: Final = ("stores.redis", "stores.connections", "stores.pools")
+REDIS: Final = (
+    *("stores.redis", "stores.connections", "stores.pools", "stores.pooled", "stores.line"),
+    *("stores.resp", "stores.lookups"),
+)
 """Where redis may be imported."""
 
 PURE: Final = (

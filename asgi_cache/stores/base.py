@@ -10,10 +10,10 @@ What must not be here: any rule about what may be stored or reused, any wire for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from asgi_cache.model import Record, Stamp
 
@@ -143,3 +143,41 @@ class Probed(Protocol):
 
     async def ping(self) -> None:
         """Return where look-ups would be answered; raises StoreError where they would not."""
+
+
+class Found(NamedTuple):
+    """What a look-up found so far."""
+
+    records: Sequence[Any]
+    """Those that are whole are records."""
+    stamps: Sequence[Stamp | None]
+    apart: int = 0
+    """Bytes of bodies that lie apart, and that :meth:`Joined.complete` reads."""
+
+
+@runtime_checkable
+class Joined(Protocol):
+    """A store whose look-ups of one turn of the event loop travel together, with one deadline.
+
+    So they need none of their own.
+    """
+
+    def look_up(
+        self,
+        target: bytes,
+        key: bytes,
+        slots: Sequence[int],
+        stamps: Sequence[bytes],
+        seconds: float,
+    ) -> Awaitable[Found]:
+        """As :meth:`Records.read`; StoreUnavailable where no answer came within *seconds*.
+
+        They count from the end of this turn, or more where another look-up of it has more. Who
+        stops waiting disturbs nobody.
+        """
+
+    async def complete(self, found: Found) -> Sequence[Record | None]:
+        """The records of what was *found*, with the bodies that lie apart.
+
+        What that may take grows with them, so it is for the caller to bound it.
+        """

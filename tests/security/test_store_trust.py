@@ -195,7 +195,7 @@ def seconds_to_decode(value: bytes, seals: Seals | None, key: bytes) -> float:
 
 
 @with_and_without
-@pytest.mark.parametrize("revision", [0, 1, 3, 255])
+@pytest.mark.parametrize("revision", [0, 1, 2, 255])
 async def test_s05_another_revision_is_a_miss_and_is_replaced(
     redis_place: Place, redis: Any, secrets: Sequence[str], revision: int
 ) -> None:
@@ -259,7 +259,7 @@ async def test_s07_a_forged_record_is_an_answer_without_secrets_and_a_miss_with(
         *(encode(evil, screened.key, Seals([secret]), place) for secret in (OLD, OTHER)),
         encode(evil, screened.key, Seals([NEW]), place[:-1] + b"1"),
         encode(evil, screened.key + b" ", Seals([NEW]), place),
-        b"\xffAS\x02" + bytes(32) + unsealed[8:],
+        b"\xffAS\x03" + bytes(32) + unsealed[8:],
     ]
     for number, value in enumerate(forgeries, 1):
         await redis.set(place, value, px=60_000)
