@@ -101,7 +101,7 @@ class Turns:
         if leasing is None or not follower.selection.available:
             return Turn(follower.selection, flight)
         lease = leasing.lease(follower.screened, follower.place[1])
-        taken = await leasing.take(lease)
+        taken = await leasing.take(lease, follower.store)
         if taken is not False:
             flight.lease = lease if taken else None
             return Turn(follower.selection, flight)
@@ -153,7 +153,7 @@ class _Follower:
         """Its latest look-up, with every stamp settled."""
         self._cache = cache
         self._folded = folded
-        self._store = store
+        self.store = store
         self._unusable = selection.stored
 
     @property
@@ -168,13 +168,13 @@ class _Follower:
     async def look_again(self) -> StoredResponse | None:
         """What there is by now that may answer this request; from now on with new stamps."""
         cache = self._cache
-        selection = await cache.select(self.screened, self._store)
+        selection = await cache.select(self.screened, self.store)
         found = selection.stored
         if found is not None and found != self._unusable and self.may_have(found):
             self.selection = selection
             return found
         if selection.available:
-            await cache.settle(selection, self._store)
+            await cache.settle(selection, self.store)
         self.selection = selection
         return None
 
@@ -232,7 +232,7 @@ class _Follower:
     async def _read(self, names: list[bytes]) -> Mapping[bytes, Stamp | None]:
         screened = self.screened
         try:
-            _, stamps = await self._store.read(screened.target, screened.key, (), names)
+            _, stamps = await self.store.read(screened.target, screened.key, (), names)
         except Exception as error:
             self._cache.failed("look-up", error)
             return {}
