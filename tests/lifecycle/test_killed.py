@@ -157,10 +157,10 @@ async def test_o05_kill_loop(redis_url: str, namespace: str, keys: Keys) -> None
         print(f"O05 {kills} kills in {KILL_SECONDS:g} s: {figures}, {len(loop.wrong)} wrong")
         print(f"O05 the longest life of a lease that was seen: {longest} ms")
         tell("killed", "loop", kills=kills, answers=answers, wrong=len(loop.wrong))
+        for worker in workers:
+            worker.check_log()  # which says why, where something is wrong
         assert loop.wrong == []
         assert loop.counts["hits"] > 100 * kills
         assert longest <= LEASE_SECONDS * 1000
         await keys.released(LEASE_SECONDS + SLACK_SECONDS)
         assert keys_without_end(redis_url) == []
-        for worker in workers:
-            worker.check_log()
