@@ -47,7 +47,7 @@ LAYERS: Final = (
     ),
     # Keys and a store together; ASGI's messages as values.
     (
-        *("messages", "metrics", "health", "notes", "scopes", "selection"),
+        *("messages", "metrics", "health", "notes", "scopes", "selection", "fill_bytes"),
         *("leasing", "keeping", "cache", "handle"),
     ),
     (
@@ -95,7 +95,8 @@ PARTS_OF_A_STORE: Final = {
     "stores.joining": ("stores.deadlines", "stores.line", "stores.resp"),
     "stores.pooled": ("stores.joining", "stores.line", "stores.resp"),
     "stores.lookups": ("stores.places", "stores.resp"),
-    **dict.fromkeys(("stores.line", "stores.leases"), ("stores.resp",)),
+    "stores.line": ("stores.resp",),
+    "stores.leases": ("stores.line", "stores.resp"),
     **dict.fromkeys(("stores.breaker", "stores.journal", "stores.probing"), ("stores.locking",)),
 }
 """What one store alone is made of."""
