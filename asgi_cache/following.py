@@ -107,6 +107,7 @@ class Turns:
             return Turn(follower.selection, flight)
         clock = asyncio.get_running_loop().time
         told: bytes | None = None
+        waited = False
         async with await leasing.ears(lease) as ears:
             while clock() < until:
                 # Asked again before the first wait: it may have ended before anything was heard.
@@ -122,7 +123,7 @@ class Turns:
                         # A response, or a purge, may have come since the store was read.
                         found = await follower.look_again()
                         if found is None and leads(follower.selection):
-                            return Turn(follower.selection, flight, waited=True)
+                            return Turn(follower.selection, flight, waited=waited)
                         lease.give_back(left=True)
                 if found is not None:
                     flight.complete(found)
@@ -132,6 +133,8 @@ class Turns:
                     flight.leave()
                     outcome = Outcome(Verdict.LEFT)
                     return Turn(follower.selection, None, outcome, waited=True)
+                # The lease may have been on its way back: what is taken at once was not waited for.
+                waited = True
                 told = await ears.next(until - clock())
         flight.release(Refusal.LEADER_LATE)
         return Turn(follower.selection, None, Outcome(Verdict.LATE), waited=True)
