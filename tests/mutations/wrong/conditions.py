@@ -232,8 +232,8 @@ CONDITIONS: Final = (
         "swr-fails-for-ever",
         "C13",
         "revalidating.py",
-        "Notes(seconds=RETRY_SECONDS)",
-        "Notes(seconds=1e9)",
+        "self._failed: Notes[Place, bool] = Notes(seconds=RETRY_SECONDS)",
+        "self._failed: Notes[Place, bool] = Notes(seconds=1e9)",
         "test_stale.py::test_one_that_fails_leaves_the_stale_response_and_is_spaced",
     ),
     one(
