@@ -109,12 +109,16 @@ def validity(
 def softened(stored: StoredResponse, soft_at: float, now: float) -> StoredResponse:
     """*stored* after a soft purge: stale at once, its stale windows counted from the purge."""
     end = min(stored.fresh_until, soft_at)
-    return replace(
+    stale = replace(
         stored,
         fresh_until=min(end, now, stored.generated_at),
-        revalidate_until=end + (stored.revalidate_until - stored.fresh_until),
-        error_until=end + (stored.error_until - stored.fresh_until),
     )
+    # Where there is no window it must not open for as long as the purger's clock is ahead.
+    windows = stored.revalidate_until - stored.fresh_until, stored.error_until - stored.fresh_until
+    revalidate_until, error_until = [
+        end + window if window > 0 else stale.fresh_until for window in windows
+    ]
+    return replace(stale, revalidate_until=revalidate_until, error_until=error_until)
 
 
 def carry(names: Iterable[bytes], stamps: Mapping[bytes, Stamp | None]) -> tuple[CarriedStamp, ...]:
