@@ -20,11 +20,12 @@ from asgi_cache.policy.keys import EPOCH, NAMESPACE, Target, group_stamps, targe
 from asgi_cache.scopes import purged_names
 from asgi_cache.selection import Selector
 from asgi_cache.settings import Settings
-from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore
-from asgi_cache.stores.base import Leased, Store
+from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore, TieredStore
+from asgi_cache.stores.base import Leased, Store, Watched
+from asgi_cache.stores.cells import INDEX_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from asgi_cache.health import Health
     from asgi_cache.policy.decision import Refusal
@@ -55,8 +56,14 @@ class Cache:
             settings = settings.model_copy(update=overrides)
         self.settings = settings
         self.store = open_store(settings)
-        self.local_store = None if isinstance(self.store, GuardedStore) else self.store
+        self.local_store = (
+            None if isinstance(self.store, GuardedStore | TieredStore) else self.store
+        )
         """The store where it needs no guard: this process's memory."""
+        self.store_for_request = _for_request(self.store)
+        """The store as one request sees it: all of its waiting comes out of one budget.
+
+        Without a guard it is ``local_store``, which costs no call."""
         self.metrics = Metrics(self.store)
         self.filling_bytes = 0
         """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
@@ -76,12 +83,10 @@ class Cache:
         self.settle = keeper.settle
         self.stamped = keeper.stamped
         self.complete = keeper.complete
-        inner = self.store.store if isinstance(self.store, GuardedStore) else self.store
+        leased = _leased(self.store)
         life, timeout = settings.collapse_timeout, settings.store_timeout
         self.leasing = (
-            Leasing(inner, self._failures, life, timeout)
-            if life and isinstance(inner, Leased)
-            else None
+            Leasing(leased, self._failures, life, timeout) if life and leased is not None else None
         )
         """How workers agree on one fill of a key; ``None``: there is one worker."""
         self.is_joinable = keeper.is_joinable
@@ -89,14 +94,6 @@ class Cache:
         self.discard = keeper.discard
 
     # ------------------------------------------------------------------ for a request
-
-    def store_for_request(self) -> Store:
-        """The store as one request sees it: all of its waiting comes out of one budget.
-
-        Without a guard it is ``local_store``, which costs no call.
-        """
-        store = self.store
-        return store.within(store.budget()) if isinstance(store, GuardedStore) else store
 
     async def invalidate(self, names: Sequence[bytes], store: Store) -> None:
         """Replace the stamps that a successful unsafe request spoils (RFC 9111 §4.4).
@@ -115,9 +112,8 @@ class Cache:
 
     def _queue(self, names: Sequence[bytes], soft_names: Sequence[bytes]) -> bool:
         """Have *names* replaced later; ``False``: this store does not keep what waits."""
-        if isinstance(self.store, GuardedStore):
-            self.store.queue(names, soft_names, self._life, NAMESPACE)
-            return True
+        if isinstance(self.store, GuardedStore | TieredStore):
+            return self.store.queue(names, soft_names, self._life, NAMESPACE)
         return False
 
     async def shielded(self, write: Coroutine[Any, Any, None]) -> None:
@@ -263,7 +259,7 @@ def open_store(settings: Settings) -> Store:
             "secret = ***: allowed is [] with a store that was made elsewhere, which cannot be "
             "told it; RedisStore takes secrets=[...] itself."
         )
-    if isinstance(store, GuardedStore):
+    if isinstance(store, GuardedStore | TieredStore):
         return store
     if isinstance(store, str) and store.startswith("memory:"):
         return MemoryStore(settings.near_bytes)
@@ -274,9 +270,32 @@ def open_store(settings: Settings) -> Store:
             max_record_bytes=settings.max_body_bytes + MAX_HEAD_BYTES,
             secrets=settings.secret,
         )
-    return GuardedStore(
+    guarded = GuardedStore(
         store, timeout=settings.store_timeout, request_timeout=settings.request_store_timeout
     )
+    if not settings.near_bytes or not isinstance(store, Watched):
+        return guarded
+    near = MemoryStore(settings.near_bytes, beside=INDEX_BYTES)
+    return TieredStore(near, guarded, NAMESPACE)
+
+
+def _for_request(store: Store) -> Callable[[], Store]:
+    """What gives one request its own view of *store*."""
+    match store:
+        case TieredStore():
+            return store.for_request
+        case GuardedStore():
+            return lambda: store.within(store.budget())
+        case _:
+            return lambda: store
+
+
+def _leased(store: Store) -> Leased | None:
+    """The leases of what *store* is made of."""
+    if isinstance(store, TieredStore):
+        return store.leased
+    inner = store.store if isinstance(store, GuardedStore) else store
+    return inner if isinstance(inner, Leased) else None
 
 
 def stamp_life(settings: Settings) -> float:

@@ -18,7 +18,7 @@ from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.folding import fold
 from asgi_cache.policy.keys import EPOCH, nominated_values, plain_values, variant_slots
 from asgi_cache.scopes import group_names, required_names
-from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS
+from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Doubted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -183,6 +183,11 @@ class Selector:
                 await self._look_closer(selection, record, screened, store)
         except Exception as error:
             return self._unavailable(required, "look-up", error)
+        if selection.stored is None and isinstance(store, Doubted) and store.may_be_old:
+            # Nothing, or a record and a stamp that contradict each other: as held near it is no
+            # miss yet.
+            store.may_be_old = False
+            return await self.select(screened, store)
         return selection
 
     async def _look_closer(

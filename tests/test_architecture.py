@@ -40,6 +40,7 @@ LAYERS: Final = (
         *("stores.guarded", "stores.leases", "stores.memory", "stores.pools", "stores.redis"),
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
         *("stores.probing", "stores.sealing"),
+        *("stores.forking", "stores.tracking", "stores.cells", "stores.watching", "stores.tiered"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -76,17 +77,22 @@ TYPE_ONLY: Final = (
 
 SHARED_BY_STORES: Final = (
     *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
-    "stores.sealing",
+    *("stores.forking", "stores.sealing", "stores.tracking"),
 )
 """What a store may import of its siblings."""
 
 PARTS_OF_A_STORE: Final = {
     "stores.guarded": ("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
-    **dict.fromkeys(("stores.breaker", "stores.journal", "stores.probing"), ("stores.locking",)),
+    "stores.tiered": ("stores.cells", "stores.watching"),
+    "stores.watching": ("stores.cells", "stores.locking"),
+    **dict.fromkeys(
+        ("stores.breaker", "stores.cells", "stores.journal", "stores.probing"),
+        ("stores.locking",),
+    ),
 }
 """What one store alone is made of."""
 
-REDIS: Final = ("stores.redis", "stores.connections", "stores.pools")
+REDIS: Final = ("stores.redis", "stores.connections", "stores.pools", "stores.tracking")
 """Where redis may be imported."""
 
 PURE: Final = (

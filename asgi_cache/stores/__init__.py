@@ -4,6 +4,7 @@ from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Probed, Records
 from asgi_cache.stores.guarded import Budget, GuardedStore
 from asgi_cache.stores.memory import MemoryStore
 from asgi_cache.stores.redis import RedisStore
+from asgi_cache.stores.tiered import TieredStore
 
 __all__ = [
     "RESPONSE_SLOT",
@@ -16,4 +17,5 @@ __all__ = [
     "RedisStore",
     "Stamps",
     "Store",
+    "TieredStore",
 ]

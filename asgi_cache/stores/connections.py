@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from asgi_cache.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
+from asgi_cache.stores.forking import let_go
 from asgi_cache.stores.pools import pool_of
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Connections:
         try:
             replies = await self._of_this_loop().exchange(commands, then)
         except Exception as error:
-            raise StoreUnavailable(self._text(operation, error)) from None
+            raise StoreUnavailable(self.text(operation, error)) from None
         for reply in replies:
             if isinstance(reply, ResponseError):
                 if isinstance(reply, ReadOnlyError):
@@ -101,7 +102,7 @@ class Connections:
                     await self._of_this_loop().close_idle()
                 refused = operation not in READING and _is_refusal(reply)
                 kind = StoreRefused if refused else StoreUnavailable
-                raise kind(self._text(operation, reply)) from None
+                raise kind(self.text(operation, reply)) from None
         return replies
 
     async def aclose(self) -> None:
@@ -116,8 +117,10 @@ class Connections:
                 with contextlib.suppress(RuntimeError):  # closed just now
                     loop.call_soon_threadsafe(connections.end)
 
-    def make(self) -> Any:
-        """A new connection, not connected yet."""
+    def make(self, **options: Any) -> Any:
+        """A new connection, not connected yet; with other *options* than usual."""
+        if options:
+            return self._pool.connection_class(**(self._pool.connection_kwargs | options))
         return self._pool.make_connection()
 
     async def send(self, connection: Any, command: Command) -> None:
@@ -164,7 +167,8 @@ class Connections:
         self._by_loop = {}
         self._pid = os.getpid()
 
-    def _text(self, operation: str, error: Exception) -> str:
+    def text(self, operation: str, error: Exception) -> str:
+        """What to say of *error*, without the password."""
         text = f"{operation}: {type(error).__name__}: {error}"
         password = self._pool.connection_kwargs.get("password")
         # A server that does not know AUTH repeats its arguments.
@@ -227,12 +231,7 @@ class _LoopConnections:
     def let_go(self) -> None:
         """Close these sockets in this process only, and tell neither server nor event loop."""
         for connection in self._all:
-            writer: Any = getattr(connection, "_writer", None)
-            with contextlib.suppress(AttributeError, OSError, ValueError):
-                descriptor = writer.get_extra_info("socket").fileno()
-                nothing = os.open(os.devnull, os.O_RDWR)
-                os.dup2(nothing, descriptor, inheritable=False)
-                os.close(nothing)
+            let_go(connection)
 
     async def _converse(self, connection: Any, commands: Sequence[Command]) -> list[Any]:
         new = not await _is_quiet(connection)

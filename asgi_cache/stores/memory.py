@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from asgi_cache.model import Record
+    from asgi_cache.stores.base import Cell
 
 # What CPython 3.11 to 3.14 on 64 bits spend, rounded up; tests/stores/test_memory.py compares the
 # sums with what a process really grows by.
@@ -51,15 +52,22 @@ _STAMP: Final = _TUPLE + 3 * _SLOT + 2 * (_BYTES_OBJECT + NONCE_BYTES) + 32
 class MemoryStore:
     """A :class:`~asgi_cache.stores.base.Store` of at most *max_bytes*, for one process.
 
-    A record over the whole budget is not stored. *clock* gives seconds since the epoch.
+    A record over the whole budget is not stored. *clock* gives seconds since the epoch. *beside*:
+    bytes that each value costs whoever holds values here, counted with it.
     """
 
-    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, max_bytes: int, clock: Callable[[], float] = time.time, beside: int = 0
+    ) -> None:
         if max_bytes < 1:
             raise ConfigurationError(f"max_bytes is {max_bytes}; it must be at least 1")
         self.now: Callable[[], float] = clock
         # Records by (target, key, slot), stamps by (name,).
-        self._values: LRUCache[tuple[Any, ...], Any] = LRUCache(max_bytes, getsizeof=_size_of)
+        size_of = _size_of if not beside else lambda place, value: _size_of(place, value) + beside
+        self._size_of = size_of
+        self._values: LRUCache[tuple[Any, ...], Any] = LRUCache(max_bytes, getsizeof=size_of)
+        self.get: Callable[[Any], Any] = self._values.get
+        """What lies in a cell: (target, key, slot) or (name,)."""
         self._stamps_change = threading.Lock()
 
     def __repr__(self) -> str:
@@ -138,6 +146,28 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         """Nothing is open; what is held stays."""
+
+    def hold(self, cell: Cell, value: Record | Stamp) -> Sequence[Cell] | None:
+        """Put a value; the cells that had to go for it, or ``None``: it is over the budget."""
+        values = self._values
+        values.pop(cell, None)
+        size = self._size_of(cell, value)
+        if size > values.maxsize:
+            return None
+        gone: list[Cell] = []
+        while values.remaining_size() < size:
+            place, _ = values.popitem()
+            gone.append(place)
+        values[cell] = value
+        return gone
+
+    def forget(self, cell: Cell) -> None:
+        """Empty a cell."""
+        self._values.pop(cell, None)
+
+    def clear(self) -> None:
+        """Empty all."""
+        self._values.clear()
 
     def _put(self, place: tuple[Any, ...], value: Record | Stamp) -> None:
         try:
