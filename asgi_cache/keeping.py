@@ -44,7 +44,7 @@ class Keeper:
         """
         if isinstance(store, Doubted):
             # What is read from here on, above all the epoch, forbids or permits storing.
-            store.may_be_old = False
+            store.ask_far()
         if selection.unpacked is not None:
             # Those that the look-up read: a purge since then must not be missed.
             selection.stamps = dict(zip(selection.names, selection.unpacked, strict=False))

@@ -186,7 +186,7 @@ class Selector:
         if selection.stored is None and isinstance(store, Doubted) and store.may_be_old:
             # Nothing, or a record and a stamp that contradict each other: as held near it is no
             # miss yet.
-            store.may_be_old = False
+            store.ask_far()
             return await self.select(screened, store)
         return selection
 

@@ -233,7 +233,10 @@ class Holder(Protocol):
 
 @runtime_checkable
 class Doubted(Protocol):
-    """A store as one request sees it, whose answers may be a moment old."""
+    """A store as one request sees it, of whose answers some may be a moment old."""
 
     may_be_old: bool
-    """All that it has said so far may be; set to ``False``, what it says from then on is not."""
+    """Something that it has said may be."""
+
+    def ask_far(self) -> None:
+        """Nothing that it says from now on is."""

@@ -138,8 +138,10 @@ class View(SimpleNamespace):
 
     tier: TieredStore
     now: Callable[[], float]
-    may_be_old: bool = True
-    """Nothing has been asked far so far; see :class:`~asgi_cache.stores.base.Doubted`."""
+    may_be_old: bool = False
+    """Something has been answered near: see :class:`~asgi_cache.stores.base.Doubted`."""
+    is_far: bool = False
+    """Nothing is answered near any more."""
     far: Store | None = None
     """Made when it is first needed."""
 
@@ -148,7 +150,7 @@ class View(SimpleNamespace):
     ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
         """The records in *slots* and the values of *stamps*."""
         watching = self.tier.watching
-        if self.may_be_old and monotonic() < watching.lease_until and getpid() == watching.pid:
+        if not self.is_far and monotonic() < watching.lease_until and getpid() == watching.pid:
             get = self.tier.cells.get
             if slots is RESPONSE_SLOT:
                 # Every Python call counts here: no comprehension, no helper.
@@ -156,11 +158,13 @@ class View(SimpleNamespace):
                 if record is not None:
                     values = tuple(map(get, zip(stamps)))
                     if None not in values and record.discard_at > self.now():
+                        self.may_be_old = True
                         return (record,), values
             else:
                 found = tuple(map(get, zip(repeat(target), repeat(key), slots, strict=False)))
                 values = tuple(map(get, zip(stamps)))
                 if None not in found and None not in values:
+                    self.may_be_old = True
                     now = self.now()
                     return [
                         record if record is not EMPTY and record.discard_at > now else None
@@ -205,6 +209,10 @@ class View(SimpleNamespace):
         finally:  # also where nobody knows whether it was carried out
             self.tier.cells.kill([(name,) for name in (*names, *soft_names)])
 
+    def ask_far(self) -> None:
+        """From now on nothing is answered near."""
+        self.is_far, self.may_be_old = True, False
+
     async def aclose(self) -> None:
         """Requests close nothing."""
 
@@ -219,7 +227,7 @@ class View(SimpleNamespace):
         return records, values
 
     def _far(self) -> Store:
-        self.may_be_old = False
+        self.is_far = True
         if self.far is None:
             self.far = self.tier.far_for_request()
         return self.far
