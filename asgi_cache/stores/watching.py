@@ -69,6 +69,9 @@ class Watching:
         self.pid = os.getpid()
         self.error: str | None = None
         """Why there is no channel; ``None`` where there is one, or none has been needed."""
+        self._failures = 0
+        """Attempts in a row that have come to nothing."""
+        self._is_told = False
         self._watched = watched
         self._cells = cells
         self._name = name
@@ -141,8 +144,10 @@ class Watching:
             self._cells.clear()  # without a word of it: a server with other contents
         self.lease_until = max(self.lease_until, asked_at + LEASE)
         if self.error is not None:
-            logger.info("the near tier is on again")
-            self.error = None
+            self._failures, self.error = 0, None
+            if self._is_told:
+                logger.info("the near tier is on again")
+            self._is_told = False
 
     def lost(self, turn: _Turn) -> None:
         """Nothing is told any more."""
@@ -151,11 +156,18 @@ class Watching:
             self._cells.close()
 
     def failed(self, turn: _Turn, error: Exception) -> None:
-        """No channel came about."""
-        if self._turn is turn:
-            if self.error is None:
+        """No channel came about.
+
+        It is said once, unless all of the store is away: that is said elsewhere.
+        """
+        if self._turn is not turn:
+            return
+        self._failures += 1
+        self.error = str(error) or type(error).__name__
+        if isinstance(error, StoreRefused) or (self._failures > 1 and not self._is_away()):
+            if not self._is_told:
                 logger.warning("the near tier is off, and every look-up asks the store: %s", error)
-            self.error = str(error) or type(error).__name__
+            self._is_told = True
 
     # ------------------------------------------------------------------
 

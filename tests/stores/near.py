@@ -122,7 +122,9 @@ class Far(MemoryStore):
         self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
     ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
         self.reads += 1
-        return await self._reply(await super().read(target, key, list(slots), stamps))
+        found = await super().read(target, key, list(slots), stamps)
+        await self._reply()
+        return found
 
     async def write(
         self,
@@ -133,32 +135,32 @@ class Far(MemoryStore):
     ) -> None:
         await super().write(target, key, records, stamps)
         self.push([self.record_place(target, key, slot) for slot in records])
-        await self._reply(None)
+        await self._reply()
 
     async def remove(self, target: bytes, key: bytes, slot: int) -> None:
         self.lose((target, key, slot))
-        await self._reply(None)
+        await self._reply()
 
     async def settle(self, names: Sequence[bytes], life: float) -> Sequence[Stamp]:
         missing = [name for name in names if self.get((name,)) is None]
         settled = await super().settle(names, life)
         if missing:
             self.push([self.stamp_place(name) for name in missing])
-        return await self._reply(settled)
+        await self._reply()
+        return settled
 
     async def replace(
         self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float
     ) -> None:
         await super().replace(names, soft_names, life)
         self.push([self.stamp_place(name) for name in (*names, *soft_names)])
-        await self._reply(None)
+        await self._reply()
 
-    async def _reply(self, reply: Any) -> Any:
+    async def _reply(self) -> None:
         self.reached.set()
         await self.answering.wait()
         if self.fails is not None:
             raise self.fails
-        return reply
 
 
 @asynccontextmanager

@@ -334,9 +334,9 @@ async def test_i13_own_purge_has_returned_and_its_push_not_come(
     far.delivers = False
     far.fails = StoreUnavailable("no answer") if fails else None
     store = tier.for_request() if within_a_request else tier
-    names: Any = ((), [STAMP]) if soft else ([STAMP], ())
+    hard_names, soft_names = ((), [STAMP]) if soft else ([STAMP], ())
     try:
-        await store.replace(*names, LIFE)
+        await store.replace(hard_names, soft_names, LIFE)
     except StoreUnavailable:
         assert fails
     far.fails = None

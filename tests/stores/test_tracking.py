@@ -118,6 +118,7 @@ async def test_how_soon_a_change_is_seen(tier: TieredStore, client: Any) -> None
 
 @pytest.mark.parametrize("command", ["FLUSHALL", "FLUSHDB"])
 async def test_s13_a_flush_is_seen(server: RedisServer, namespace: str, command: str) -> None:
+    client: Any
     async with tier_on(server.url, namespace) as tier, Redis.from_url(server.url) as client:
         await client.execute_command(command)
         await until(lambda: tier.cells.get((TARGET, KEY, 0)) is None)
