@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,7 @@ class Worker:
 
 def main(arguments: Sequence[str]) -> None:
     """The process: the URL of a Redis, and a namespace."""
+    logging.basicConfig(level=logging.ERROR)  # a busy machine is not what is looked at
     asyncio.run(work(arguments[0], arguments[1]))
 
 

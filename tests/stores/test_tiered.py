@@ -491,6 +491,22 @@ async def test_what_waits_in_the_journal_is_hidden_near(far: Far) -> None:
     await app.cache.aclose()
 
 
+async def test_what_is_queued_and_what_stands_for_everything_is_forgotten(
+    tier: TieredStore, far: Far
+) -> None:
+    assert tier.queue([STAMP], [], LIFE, NAME) is False  # there is no guard that could keep it
+    assert await near(tier)
+    guarded = TieredStore(MemoryStore(2**20, far.now), GuardedStore(far), NAME)
+    await guarded.read(b"", b"", (), NAMES)
+    await until(lambda: guarded.watching.is_alive)
+    await guarded.read(b"", b"", (), NAMES)
+    assert guarded.cells.get((STAMP,)) is not None
+    assert guarded.queue([STAMP], [], LIFE, NAME) is True
+    assert guarded.cells.get((STAMP,)) is None
+    assert guarded.cells.get((NAME,)) is None  # where too much waits, that is what is hidden
+    await guarded.aclose()
+
+
 async def test_a_contradiction_is_read_again_before_it_is_a_miss(far: Far) -> None:
     """A new record, and near the stamp from before the purge that it was filled after."""
     tier = TieredStore(MemoryStore(2**20, far.now), far, NAME)

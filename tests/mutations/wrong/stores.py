@@ -102,7 +102,7 @@ STORES: Final = (
         "memory-without-bound",
         "D01 D02",
         "stores/memory.py",
-        "LRUCache(max_bytes, getsizeof=_size_of)",
+        "LRUCache(max_bytes, getsizeof=size_of)",
         "LRUCache(2**62, getsizeof=_size_of)",
         "stores/test_memory.py::test_the_budget_holds_and_the_least_recently_used_goes_first",
         named="an unbounded memory store",
