@@ -1,5 +1,7 @@
 """What one hit in memory costs, in microseconds: ``python -m benchmarks.hit [--quick]``.
 
+With ``--redis URL`` also what one costs in the near tier in front of that Redis.
+
 No server and no socket: the app is called as a server calls it, with a ``send`` that does nothing
 but keep the message. Beside the cache stand the bare app and the same app in a middleware that only
 passes on, which is the least that any middleware costs. Rounds are interleaved, so that a machine
@@ -19,6 +21,8 @@ import asgi_cache
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from asgi_cache.stores import Store
 
 BODY: Final = b'{"products": [' + b", ".join([b'{"id": 1, "name": "teak"}'] * 40) + b"]}"
 HOST: Final = (b"host", b"shop.example")
@@ -83,11 +87,23 @@ class Subject(NamedTuple):
     headers: list[tuple[bytes, bytes]]
     status: int
     hits: bool
+    tier: asgi_cache.TieredStore | None = None
+    """Where hits are to be answered near, and nothing is to be asked far."""
 
 
-def subjects() -> list[Subject]:
+def near(url: str, paths: dict[str, int]) -> Subject:
+    """A hit in the near tier in front of the Redis at *url*."""
+    origin = App()
+    cache = asgi_cache.Cache(store=url, namespace="benchmarks-hit", paths=paths)
+    tier = cache.store
+    assert isinstance(tier, asgi_cache.TieredStore)
+    app = asgi_cache.wrap(origin, cache=cache)
+    return Subject("wrap(), a hit near, a browser's request", app, origin, BROWSER, 200, True, tier)
+
+
+def subjects(redis: str | None) -> list[Subject]:
     """The bare app first: the others are compared with it."""
-    paths = {"/products/{id}": 60}
+    paths = {"/products/{id}": 600}
     conditional = [*BROWSER, (b"if-none-match", TAG)]
 
     def wrapped(name: str, headers: list[tuple[bytes, bytes]], status: int = 200) -> Subject:
@@ -109,6 +125,7 @@ def subjects() -> list[Subject]:
             200,
             True,
         ),
+        *([] if redis is None else [near(redis, paths)]),
     ]
 
 
@@ -142,11 +159,22 @@ async def measure(subject: Subject, count: int) -> float:
     }
     app, origin = subject.app, subject.origin
     await app(scope, receive, send)
+    tier = subject.tier
+    if tier is not None:
+        # These calls let nothing else run: the lease is renewed before, and lasts for a second.
+        while not (tier.watching.lease_until > time.monotonic() + 0.9 and tier.near.get((b"n",))):
+            await app(scope, receive, send)
+            await asyncio.sleep(0.01)
+        tier.far_for_request = _never  # type: ignore[method-assign]
+        tier.watching.lease_until += 60.0
     calls = origin.calls
     began = time.perf_counter()
     for _ in range(count):
         await app(scope, receive, send)
     seconds = time.perf_counter() - began
+    if tier is not None:
+        del tier.far_for_request
+        tier.watching.lease_until -= 60.0
     start = sent[0]
     status = dict(start["headers"]).get(b"cache-status", b"")
     if start["status"] != subject.status or (b"; hit" in status) is not subject.hits:
@@ -156,9 +184,13 @@ async def measure(subject: Subject, count: int) -> float:
     return seconds / count * 1e6
 
 
-async def run(rounds: int, count: int) -> None:
+def _never() -> Store:
+    raise SystemExit("a hit that was to be near asked far")
+
+
+async def run(rounds: int, count: int, redis: str | None) -> None:
     """Print a table of medians and spreads."""
-    measured = subjects()
+    measured = subjects(redis)
     times: list[list[float]] = [[] for _ in measured]
     for number in range(rounds + 1):
         for subject, figures in zip(measured, times, strict=True):
@@ -171,15 +203,20 @@ async def run(rounds: int, count: int) -> None:
     for subject, figures in zip(measured, times, strict=True):
         low, median, high = statistics.quantiles(figures, n=4)
         print(f"{subject.name:44}{median:8.2f}{f'{low:.2f} - {high:.2f}':>16}{median - bare:11.2f}")
+    for subject in measured:
+        if subject.tier is not None:
+            await subject.tier.aclose()
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hit", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few seconds, rougher figures")
-    quick = parser.parse_args().quick
+    parser.add_argument("--redis", metavar="URL", help="a Redis, for a hit near")
+    options = parser.parse_args()
+    quick = options.quick
     rounds, count = (7, 2_000) if quick else (31, 10_000)
-    asyncio.run(run(rounds, count))
+    asyncio.run(run(rounds, count, options.redis))
 
 
 if __name__ == "__main__":
