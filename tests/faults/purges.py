@@ -1,7 +1,7 @@
 """``python -m tests.faults.purges``: how soon a purge is seen by every worker with a near tier.
 
 Each time every worker holds the page near, a process of its own purges it, and the time is taken
-from the return of the purge until each worker has answered a request with what is new.
+from the return of the purge until each worker gets a request that it answers with what is new.
 """
 
 from __future__ import annotations

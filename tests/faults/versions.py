@@ -1,7 +1,7 @@
 """A worker process whose app answers with a version that lies in Redis; commands come by stdin.
 
 ``get``: one request; the version that it got. ``await V``: hold the page near, say so, then ask
-until it has version V at least; when that was, by the clock of the machine.
+until it has version V at least; when that request began, by the clock of the machine.
 """
 
 from __future__ import annotations
@@ -99,9 +99,12 @@ async def work(url: str, namespace: str) -> None:
             case [b"await", version]:
                 await worker.warm()
                 tell("warm")
-                while await worker.get() < int(version):  # noqa: ASYNC110 - this is the load
+                while True:
+                    began = time.monotonic()
+                    if await worker.get() >= int(version):
+                        break
                     await asyncio.sleep(PAUSE)
-                tell(time.monotonic())
+                tell(began)
     await worker.aclose()
 
 

@@ -6,9 +6,12 @@ its way on the channel that is open. Then a lease proven on that channel is all 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -17,9 +20,6 @@ from asgi_cache.model import Stamp
 from asgi_cache.stores import MemoryStore
 from asgi_cache.stores import cells as cells_module
 from asgi_cache.stores.cells import NEVER, Cells
-
-if TYPE_CHECKING:
-    import pytest
 
 NAMES = [b"%d" % number for number in range(4)]
 names = st.sampled_from(NAMES)
@@ -144,7 +144,7 @@ class Coherence(RuleBasedStateMachine):
 
 
 TestCoherence = Coherence.TestCase
-TestCoherence.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestCoherence.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
 
 
 def value(number: int) -> Stamp:
@@ -187,3 +187,68 @@ def test_closed_it_holds_nothing() -> None:
     assert cells.began() == NEVER
     cells.put(cells.began(), [((b"0",), value(0))])
     assert cells.get((b"0",)) is None
+
+
+_MEASURE = """
+import gc, os, sys
+from asgi_cache import MemoryStore, RedisStore
+from asgi_cache.model import CarriedStamp, Stamp, StoredResponse
+from asgi_cache.stores.cells import INDEX_BYTES, Cells
+
+URLS, BUDGET, BODY = map(int, sys.argv[1:])
+
+def resident():
+    gc.collect()
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+near = MemoryStore(BUDGET, beside=INDEX_BYTES)
+cells = Cells(near, RedisStore("redis://127.0.0.1:1/0", "asgi-cache"))
+cells.open()
+before = resident()
+for number in range(URLS):
+    target = b"shop.example/products/%d?page=%d" % (number, number)
+    key = b"5:https0:%b" % target
+    response = StoredResponse(
+        200,
+        ((b"content-type", b"application/json"), (b"etag", b'"%d"' % number)),
+        os.urandom(BODY), 1.0 * number, 2.0 * number, 3.0 * number, 4.0 * number, True,
+        5.0 * number, None, None, False, False, None, 0, (), (), (
+            CarriedStamp(b"n", os.urandom(16), os.urandom(16)),
+            CarriedStamp(b"t" + target, os.urandom(16), os.urandom(16)),
+        ),
+    )
+    stamp = Stamp(os.urandom(16), os.urandom(16), 0.0)
+    cells.put(cells.began(), [((target, key, 0), response), ((b"t" + target,), stamp)])
+    cells.pushed([b"asgi-cache:{%d}:t" % number])
+print(resident() - before, len(cells._index))
+"""
+
+
+def grown(urls: int, budget: int, body: int) -> tuple[int, int]:
+    """By how much a process grows that holds so many near, and how many cells it has then."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(urls), str(budget), str(body)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    growth, held = map(int, ran.stdout.split())
+    return growth, held
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_d01_the_near_tier_keeps_to_its_budget() -> None:
+    budget = 64 * 2**20
+    growth, held = grown(100_000, budget, 200)
+    print(f"100,000 URLs: {growth / 2**20:.1f} MiB for {budget / 2**20:.0f}; {held} cells held")
+    assert growth <= budget + 16 * 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_a_response_costs_near() -> None:
+    responses, body = 20_000, 2000
+    growth, held = grown(responses, 2**30, body)
+    print(f"a response near, with its stamp: its body and {growth / responses - body:.0f} bytes")
+    assert held == 2 * responses
+    assert growth / responses <= body + 2304
