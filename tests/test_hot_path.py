@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -172,6 +173,9 @@ async def test_a_hit_near_costs_what_one_in_memory_does(
             await drive(app, target, headers=headers)
             if await commands(redis_url) == reads:
                 break
+    assert isinstance(cache.store, asgi_cache.TieredStore)
+    watching = cache.store.watching
+    await until(lambda: watching.lease_until > time.monotonic() + 0.5)
     calls, names, sent = profiled(app, http_scope(target, headers=headers))
     assert (recorder.calls, sent[0]["status"]) == (1, 200)
     print(f"{len(calls)} calls:", *calls)

@@ -1,7 +1,8 @@
 """``python -m tests.faults.purges``: how soon a purge is seen by every worker with a near tier.
 
 Each time every worker holds the page near, a process of its own purges it, and the time is taken
-from the return of the purge until each worker gets a request that it answers with what is new.
+from the return of the purge to the beginning of the last request that a worker still answers with
+what is old.
 """
 
 from __future__ import annotations

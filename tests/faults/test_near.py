@@ -74,13 +74,13 @@ async def worker_on(url: str, namespace: str) -> AsyncIterator[Versioned]:
 
 
 async def seen_after(worker: Versioned, version: int, since: float) -> float:
-    """Seconds from *since* until *worker* gets a request that it answers with *version*."""
+    """Seconds from *since* to the last request that *worker* answers with less than *version*."""
+    last, began = since, time.monotonic()
     async with asyncio.timeout(10):
-        while True:
-            began = time.monotonic()
-            if await worker.get() >= version:
-                return max(0.0, began - since)
+        while await worker.get() < version:
             await asyncio.sleep(0.001)
+            last, began = began, time.monotonic()
+    return last - since
 
 
 async def test_a_purge_is_seen_by_every_worker(redis_url: str) -> None:

@@ -1,7 +1,8 @@
 """A worker process whose app answers with a version that lies in Redis; commands come by stdin.
 
 ``get``: one request; the version that it got. ``await V``: hold the page near, say so, then ask
-until it has version V at least; when that request began, by the clock of the machine.
+until it has version V at least; when the last request began that still got an older one, by the
+clock of the machine.
 """
 
 from __future__ import annotations
@@ -99,12 +100,11 @@ async def work(url: str, namespace: str) -> None:
             case [b"await", version]:
                 await worker.warm()
                 tell("warm")
-                while True:
-                    began = time.monotonic()
-                    if await worker.get() >= int(version):
-                        break
+                last, began = 0.0, time.monotonic()
+                while await worker.get() < int(version):
                     await asyncio.sleep(PAUSE)
-                tell(began)
+                    last, began = began, time.monotonic()
+                tell(last)
     await worker.aclose()
 
 
