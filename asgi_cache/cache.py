@@ -16,23 +16,21 @@ from asgi_cache.keeping import Keeper
 from asgi_cache.leasing import Leasing
 from asgi_cache.metrics import Failures, Metrics
 from asgi_cache.notes import KeyNotes
+from asgi_cache.opening import leased_of, open_store, per_request
 from asgi_cache.policy.keys import EPOCH, NAMESPACE, Target, group_stamps, target_of
 from asgi_cache.scopes import purged_names
 from asgi_cache.selection import Selector
 from asgi_cache.settings import Settings
-from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore, TieredStore
-from asgi_cache.stores.base import Leased, Store, Watched
-from asgi_cache.stores.cells import INDEX_BYTES
+from asgi_cache.stores.base import Journalling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
 
     from asgi_cache.health import Health
     from asgi_cache.policy.decision import Refusal
     from asgi_cache.policy.reuse import Screened
+    from asgi_cache.stores.base import Store
 
-MAX_HEAD_BYTES: Final = 1024 * 1024
-"""What a record may have besides its body: far beyond any head that a server sends."""
 OnError: TypeAlias = Literal["raise", "queue"]
 STAMP_LIFE_FLOOR: Final = 7200.0
 """Seconds that a stamp lives at least: what carries it is usually younger."""
@@ -56,14 +54,11 @@ class Cache:
             settings = settings.model_copy(update=overrides)
         self.settings = settings
         self.store = open_store(settings)
-        self.local_store = (
-            None if isinstance(self.store, GuardedStore | TieredStore) else self.store
-        )
+        for_request = per_request(self.store)
+        self.local_store = self.store if for_request is None else None
         """The store where it needs no guard: this process's memory."""
-        self.store_for_request = _for_request(self.store)
-        """The store as one request sees it: all of its waiting comes out of one budget.
-
-        Without a guard it is ``local_store``, which costs no call."""
+        self.store_for_request = for_request or (lambda: self.store)
+        """The store as one request sees it: all of its waiting comes out of one budget."""
         self.metrics = Metrics(self.store)
         self.filling_bytes = 0
         """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
@@ -83,7 +78,7 @@ class Cache:
         self.settle = keeper.settle
         self.stamped = keeper.stamped
         self.complete = keeper.complete
-        leased = _leased(self.store)
+        leased = leased_of(self.store)
         life, timeout = settings.collapse_timeout, settings.store_timeout
         self.leasing = (
             Leasing(leased, self._failures, life, timeout) if life and leased is not None else None
@@ -112,9 +107,10 @@ class Cache:
 
     def _queue(self, names: Sequence[bytes], soft_names: Sequence[bytes]) -> bool:
         """Have *names* replaced later; ``False``: this store does not keep what waits."""
-        if isinstance(self.store, GuardedStore | TieredStore):
-            return self.store.queue(names, soft_names, self._life, NAMESPACE)
-        return False
+        store = self.store
+        return isinstance(store, Journalling) and store.queue(
+            names, soft_names, self._life, NAMESPACE
+        )
 
     async def shielded(self, write: Coroutine[Any, Any, None]) -> None:
         """Wait for *write*, which goes on where whoever waits is cancelled."""
@@ -171,7 +167,7 @@ class Cache:
         what was purged; others do.
         """
         if (url is None) == (group is None):
-            raise ConfigurationError("purge takes a URL or group=..., one of them")
+            raise ConfigurationError("purge takes a URL or group=..., one of them, or purge_all()")
         if group is not None:
             if all_queries:
                 raise ConfigurationError("purge: all_queries goes with a URL, not with a group")
@@ -243,59 +239,12 @@ class Cache:
             writes = [task for task in self._writes if task.get_loop() is loop]
             if writes:
                 await asyncio.wait(writes)
+        if self.leasing is not None:
+            await self.leasing.aclose()
         await self.store.aclose()
         waiting = self.health().waiting
         if waiting:
             self.log("close", StoreUnavailable(f"{waiting} invalidations were not carried out"))
-
-
-def open_store(settings: Settings) -> Store:
-    """The store that *settings* name, guarded unless it is this process's own memory."""
-    store = settings.store
-    if isinstance(store, MemoryStore):
-        return store
-    if settings.secret and isinstance(store, Store):
-        raise ConfigurationError(
-            "secret = ***: allowed is [] with a store that was made elsewhere, which cannot be "
-            "told it; RedisStore takes secrets=[...] itself."
-        )
-    if isinstance(store, GuardedStore | TieredStore):
-        return store
-    if isinstance(store, str) and store.startswith("memory:"):
-        return MemoryStore(settings.near_bytes)
-    if not isinstance(store, Store):
-        store = RedisStore(
-            store,
-            settings.namespace,
-            max_record_bytes=settings.max_body_bytes + MAX_HEAD_BYTES,
-            secrets=settings.secret,
-        )
-    guarded = GuardedStore(
-        store, timeout=settings.store_timeout, request_timeout=settings.request_store_timeout
-    )
-    if not settings.near_bytes or not isinstance(store, Watched):
-        return guarded
-    near = MemoryStore(settings.near_bytes, beside=INDEX_BYTES)
-    return TieredStore(near, guarded, NAMESPACE)
-
-
-def _for_request(store: Store) -> Callable[[], Store]:
-    """What gives one request its own view of *store*."""
-    match store:
-        case TieredStore():
-            return store.for_request
-        case GuardedStore():
-            return lambda: store.within(store.budget())
-        case _:
-            return lambda: store
-
-
-def _leased(store: Store) -> Leased | None:
-    """The leases of what *store* is made of."""
-    if isinstance(store, TieredStore):
-        return store.leased
-    inner = store.store if isinstance(store, GuardedStore) else store
-    return inner if isinstance(inner, Leased) else None
 
 
 def stamp_life(settings: Settings) -> float:

@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     from starlette.types import Message, Send
 
     from asgi_cache.cache import Cache
-    from asgi_cache.collapsing import Flight
+    from asgi_cache.collapsing import Turn
     from asgi_cache.model import StoredResponse
     from asgi_cache.policy.decision import Decision
     from asgi_cache.policy.folding import Folded
     from asgi_cache.policy.reuse import Screened
-    from asgi_cache.selection import Selection
     from asgi_cache.stores.base import Store
 
 INFORMATIONAL: Final = frozenset({"http.response.early_hint", "http.response.debug"})
@@ -46,14 +45,14 @@ class Capture:
         store: Store,
         send: Send,
         screened: Screened,
-        selection: Selection,
+        turn: Turn,
         folded: Folded,
         decision: Decision | None,
-        flight: Flight | None,
         *,
         hidden: bool,
         conditional: bool = False,
     ) -> None:
+        selection = turn.selection
         self.cache = cache
         self.refusal: Refusal | None = None
         """Why nothing is stored; ``None`` as long as it may be."""
@@ -64,7 +63,9 @@ class Capture:
         """The app was asked whether what is stored still holds."""
         self.hidden = hidden
         """Something that may tell one user from another is not shown to the app."""
-        self.filling = Filling(cache, store, screened, selection, flight)
+        self.collapsed = turn.collapsed
+        """What Cache-Status says of the waiting that came before (RFC 9211 §2.6)."""
+        self.filling = Filling(cache, store, screened, selection, turn.flight)
         self._decision = decision
         self.is_background = decision is None
         """No client waits: what is not to be stored is of no use."""
@@ -76,6 +77,7 @@ class Capture:
             screened,
             decision,
             condition_hidden=self._admission.anonymous or self.conditional,
+            collapsed=turn.collapsed,
         )
         self._start: Message = {}
         self._head = ResponseHead(0, ())

@@ -2,7 +2,8 @@
 
 Followers wait for a complete stored response, never for a live stream (design: decision 10). They
 go their own ways, all at once, as soon as the leader's response is seen to be of no use to them;
-where the leader is gone before anything is known, one of them takes its place.
+where the leader is gone before anything is known, or a purge has spoilt what it brought, one of
+them takes its place.
 
 What must not be here: ASGI, keys, stores; what is stored and who may have it (``policy``).
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from asgi_cache.leasing import Lease
     from asgi_cache.model import Stamp, StoredResponse
+    from asgi_cache.selection import Selection
 
 
 LASTING: Final = frozenset(
@@ -30,6 +32,8 @@ LASTING: Final = frozenset(
     }
 )
 """Reasons that will be the same next time: nobody waits for such a key's fills for a while."""
+PASSING: Final = frozenset({Refusal.PURGED, Refusal.OVERTAKEN, Refusal.STORE_UNAVAILABLE})
+"""Reasons that came between this fill and the store, and say nothing of the next one."""
 
 
 class Verdict(Enum):
@@ -43,6 +47,8 @@ class Verdict(Enum):
     """The app failed, and something stale answered the leader."""
     LEFT = "left"
     """The leader is gone, and nothing is known of the response."""
+    OVERTAKEN = "overtaken"
+    """A purge, or another's fill, has come between: what the store has now is what counts."""
     LATE = "late"
     """It has waited long enough."""
 
@@ -108,7 +114,8 @@ class Flight:
 
     def release(self, refusal: Refusal | None) -> None:
         """There will be nothing for followers; *refusal* says why."""
-        self._end(Outcome(Verdict.RELEASED, None, refusal))
+        verdict = Verdict.OVERTAKEN if refusal in PASSING else Verdict.RELEASED
+        self._end(Outcome(verdict, None, refusal))
 
     def stand_in(self) -> None:
         """The app failed; followers have what the leader had."""
@@ -124,7 +131,7 @@ class Flight:
         self._over.set()
         self._close()
         if self.lease is not None and outcome.verdict is not Verdict.COMPLETE:
-            self.lease.give_back(left=outcome.verdict is Verdict.LEFT)
+            self.lease.give_back(left=outcome.verdict in (Verdict.LEFT, Verdict.OVERTAKEN))
         for told in list(self._followers):
             self._tell(told, outcome)
 
@@ -132,6 +139,24 @@ class Flight:
         self._followers.pop(told, None)
         if not told.done():
             told.set_result(outcome)
+
+
+class Turn(NamedTuple):
+    """What a request comes to that may have waited for another's fill."""
+
+    selection: Selection
+    """Its look-up that counts: an app call of its own carries the stamps of this one."""
+    flight: Flight | None = None
+    """The fill that it leads; ``None``: it goes alone, where it goes at all."""
+    outcome: Outcome | None = None
+    """How its waiting has ended; ``None``: it has not waited, or leads after it has."""
+    waited: bool = False
+    """It has waited for another's fill."""
+
+    @property
+    def collapsed(self) -> bool | None:
+        """What Cache-Status says of an app call of its own (RFC 9211 §2.6)."""
+        return False if self.waited else None
 
 
 Place: TypeAlias = tuple[bytes, object]

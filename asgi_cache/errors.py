@@ -18,6 +18,9 @@ class ConfigurationError(CacheError, ValueError):
 class StoreError(CacheError):
     """A store could not do what it was asked for. Stores raise this, its subclasses, no others."""
 
+    counted = False
+    """A breaker counts it, and says so itself: one line for one cause."""
+
 
 class StoreUnavailable(StoreError):  # noqa: N818 - a state, as in HTTP's 503
     """The store did not answer: unreachable, over its deadline, or refusing commands."""

@@ -7,24 +7,26 @@ same fill, with a condition of ours in place of the client's.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asgi_cache.admission import Admission
 from asgi_cache.anonymous import Replay, run_apart, run_here
 from asgi_cache.capture import Capture
-from asgi_cache.collapsing import Flight, Outcome, Verdict
-from asgi_cache.following import Turns
+from asgi_cache.collapsing import Outcome, Turn, Verdict
+from asgi_cache.following import Turns, may_lead, standing
 from asgi_cache.handle import Handle
 from asgi_cache.heads import freshen_by_head
 from asgi_cache.messages import anonymous_scope, replaced_lines, with_handle
 from asgi_cache.passing import pass_on
 from asgi_cache.policy.decision import Decision, Refusal
-from asgi_cache.policy.emission import COLLAPSED, STOOD_IN, forwarded
+from asgi_cache.policy.emission import STOOD_IN, forwarded
 from asgi_cache.policy.folding import fold
-from asgi_cache.policy.reuse import may_answer
+from asgi_cache.policy.reuse import decide_again
 from asgi_cache.policy.validation import conditional_fields, usable_on_error
 from asgi_cache.serving import serve
 from asgi_cache.settings.plan import CACHE_PRECONDITIONS
+from asgi_cache.standing import Standing
 from asgi_cache.validating import Validation
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ class Child(NamedTuple):
 
     scope: MutableMapping[str, Any]
     folded: Folded
+    before: StoredResponse | None
+    """What is stored and may answer this client once it holds again."""
+    condition: tuple[Line, ...]
+    """Whether it does: asked of the app in place of what the client asks."""
     anonymous: bool
     """Neither credentials nor the client's own condition are shown."""
     hidden: bool
@@ -76,98 +82,131 @@ class Fetcher:
         *decision* ``None``: no client waits. ``True`` where something new is stored then.
         """
         cache = self.cache
-        before = selection.stored
-        if before is not None and screened.personal and not may_answer(screened.shape, before):
-            before = None
+        before = standing(screened, selection)
         if screened.obstacle is not None:
-            hear = None
-            if screened.obstacle is Refusal.HEAD and before is not None:
-                child = self._child(scope, screened, ())
-                hear = await self._hearing(child, screened, selection, before, store)
-                scope = scope if hear is None else child.scope
-            await self._pass(scope, receive, send, screened, decision, screened.obstacle, hear)
+            why = screened.obstacle
+            if before is None or decision is None:
+                await self._pass(scope, receive, send, screened, decision, why)
+            else:
+                turn = Turn(selection)
+                await self._stand_by(
+                    scope, receive, send, screened, turn, decision, store, before, why
+                )
             return False
-        condition = () if before is None else conditional_fields(before)
-        child = self._child(scope, screened, condition)
-        noted = cache.noted(screened) if child.hidden and before is None else None
+        child = self._child(scope, screened, before)
+        noted = cache.noted(screened) if child.hidden and child.before is None else None
         if noted is not None:
             await self._pass(scope, receive, send, screened, Decision.BYPASS, noted)
             return False
         if selection.available:
             await cache.settle(selection, store)
-        flight = None
+        turn = Turn(selection)
         if not cache.goes_alone(screened):
-            # A condition that the app gets to see makes the answer one client's.
-            shown = screened.shape.conditional and not condition and not child.anonymous
-            turn = await self._turns.take(screened, selection, child.folded, store, leads=not shown)
-            if isinstance(turn, Flight):
-                flight = turn
-            elif turn is not None:
-                if decision is None:
-                    return False  # somebody has asked the app meanwhile
-                if await self._followed(
-                    turn, scope, receive, send, screened, decision, before, hidden=child.hidden
-                ):
+            leads = partial(may_lead, screened, child.anonymous)
+            turn = await self._turns.take(screened, selection, child.folded, store, leads)
+            if decision is None and turn.outcome is not None:
+                return False  # somebody has asked the app meanwhile
+            if turn.selection is not selection:
+                # The app call carries what was read last: it is about what was found there.
+                child = self._child(scope, screened, standing(screened, turn.selection))
+                if decision is not None:
+                    stored, miss = turn.selection.stored, turn.selection.miss
+                    decision = decide_again(screened, stored, decision, miss, cache.now())
+            if turn.outcome is not None and decision is not None:
+                told = (scope, receive, send, screened, decision, child)
+                if await self._followed(turn, turn.outcome, *told):
                     return False
-        if not selection.available and flight is None:
-            refusal = Refusal.STORE_UNAVAILABLE
-            await self._pass(scope, receive, send, screened, decision, refusal)
+        return await self._fill(scope, child, receive, send, screened, turn, decision, store)
+
+    async def _fill(
+        self,
+        scope: Scope,
+        child: Child,
+        receive: Receive,
+        send: Send,
+        screened: Screened,
+        turn: Turn,
+        decision: Decision | None,
+        store: Store,
+    ) -> bool:
+        """Call the app; ``True`` where something new is stored then."""
+        if not turn.selection.available and turn.flight is None:
+            why = Refusal.STORE_UNAVAILABLE
+            await self._pass(scope, receive, send, screened, decision, why, turn=turn)
             return False
         capture: Capture
-        fill = (cache, store, send, screened, selection, child.folded, decision, flight)
-        if before is None:
+        fill = (self.cache, store, send, screened, turn, child.folded, decision)
+        if child.before is None:
             capture = Capture(*fill, hidden=child.hidden)
         else:
-            capture = Validation(before, *fill, conditional=bool(condition), hidden=child.hidden)
-        try:
-            await self._run(scope, child, receive, send, screened, capture)
-        except asyncio.CancelledError:
-            capture.cancelled()
-            raise
-        finally:
-            await capture.finish()
-            if flight is not None:
-                flight.release(None)
-                if flight.lease is not None:
-                    flight.lease.give_back(left=True)
+            capture = Validation(
+                child.before, *fill, conditional=bool(child.condition), hidden=child.hidden
+            )
+        await self._run(scope, child, receive, send, screened, turn, capture)
         return capture.has_kept
+
+    async def _stand_by(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        screened: Screened,
+        turn: Turn,
+        decision: Decision,
+        store: Store,
+        before: StoredResponse,
+        refusal: Refusal,
+    ) -> None:
+        """Call the app as the request came; *before* may answer a failure of it."""
+        cache, selection, hear = self.cache, turn.selection, None
+        child = self._child(scope, screened, None)
+        if refusal is Refusal.HEAD:
+            hear = await self._hearing(child, screened, selection, before, store)
+            scope = scope if hear is None else child.scope
+        if not usable_on_error(before, cache.now()):
+            await self._pass(scope, receive, send, screened, decision, refusal, hear)
+            return
+        fill = (cache, store, send, screened, turn, child.folded, decision)
+        seen = with_handle(scope, Handle(cache, screened.request))
+        child = child._replace(scope=seen, hidden=False)
+        capture = Standing(before, hear, refusal, *fill)
+        await self._run(scope, child, receive, send, screened, turn, capture)
 
     async def _followed(
         self,
-        turn: Outcome,
+        turn: Turn,
+        outcome: Outcome,
         scope: Scope,
         receive: Receive,
         send: Send,
         screened: Screened,
         decision: Decision,
-        before: StoredResponse | None,
-        *,
-        hidden: bool,
+        child: Child,
     ) -> bool:
         """Answer a request that has waited; ``False``: it has to run by itself."""
-        cache = self.cache
-        if turn.verdict is Verdict.COMPLETE and turn.stored is not None:
+        cache, before = self.cache, child.before
+        if outcome.verdict is Verdict.COMPLETE and outcome.stored is not None:
             cache.metrics.decisions[decision.index] += 1
             cache.metrics.collapsed += 1
-            told = forwarded(decision, None, False) + COLLAPSED
-            await serve(cache, screened, turn.stored, told, send)
+            told = forwarded(decision, None, False, collapsed=True)
+            await serve(cache, screened, outcome.stored, told, send)
             return True
-        if turn.verdict is Verdict.STOOD_IN and before is not None:
+        if outcome.verdict is Verdict.STOOD_IN and before is not None:
             if not usable_on_error(before, cache.now()):
                 return False
             cache.metrics.decisions[Decision.STALE_ON_ERROR.index] += 1
-            told = forwarded(decision, None, False) + COLLAPSED + STOOD_IN
+            told = forwarded(decision, None, False, collapsed=True) + STOOD_IN
             await serve(cache, screened, before, told, send)
             return True
-        if turn.verdict is Verdict.LATE:
+        refusal = outcome.refusal
+        if outcome.verdict is Verdict.LATE:
             refusal = Refusal.LEADER_LATE
-            await self._pass(scope, receive, send, screened, decision, refusal)
-            return True
-        if hidden and turn.refusal is not None and turn.refusal.noted:
-            refusal = turn.refusal
-            await self._pass(scope, receive, send, screened, Decision.BYPASS, refusal)
-            return True
-        return False
+        elif child.hidden and refusal is not None and refusal.noted:
+            decision = Decision.BYPASS
+        else:
+            return False
+        await self._pass(scope, receive, send, screened, decision, refusal, turn=turn)
+        return True
 
     async def _run(
         self,
@@ -176,10 +215,11 @@ class Fetcher:
         receive: Receive,
         send: Send,
         screened: Screened,
+        turn: Turn,
         capture: Capture,
     ) -> None:
         """The app's one run, or two: the second as the request came."""
-        replay = Replay(receive, capture)
+        flight, replay = turn.flight, Replay(receive, capture)
         try:
             if child.hidden or capture.is_background:
                 done = await run_apart(self.app, child.scope, replay, capture)
@@ -187,13 +227,22 @@ class Fetcher:
                 done = await run_here(self.app, child.scope, replay, capture)
             if done or capture.is_background:
                 return
-            refusal = capture.refusal or Refusal.FAILED
-            await self._pass(scope, replay.second, send, screened, Decision.BYPASS, refusal)
+            decision, refusal = Decision.BYPASS, capture.refusal or Refusal.FAILED
+            await self._pass(scope, replay.second, send, screened, decision, refusal, turn=turn)
+        except asyncio.CancelledError:
+            capture.cancelled()
+            raise
         finally:
             replay.close()
+            await capture.finish()
+            if flight is not None:
+                flight.release(None)
+                if flight.lease is not None:
+                    flight.lease.give_back(left=True)
 
-    def _child(self, scope: Scope, screened: Screened, condition: tuple[Line, ...]) -> Child:
-        """The request as the app of a fill sees it, with *condition* for the client's own."""
+    def _child(self, scope: Scope, screened: Screened, before: StoredResponse | None) -> Child:
+        """The request as the app of a fill sees it, with a condition about *before*."""
+        condition = () if before is None else conditional_fields(before)
         request = screened.request
         folded = fold(request, screened.shape, screened.compiled)
         child = with_handle(scope, Handle(self.cache, request))
@@ -211,7 +260,7 @@ class Fetcher:
         if anonymous:
             child, identified = anonymous_scope(child, self.state)
             hidden = hidden or identified
-        return Child(child, folded, anonymous, hidden)
+        return Child(child, folded, before, condition, anonymous, hidden)
 
     async def _hearing(
         self,
@@ -246,8 +295,13 @@ class Fetcher:
         decision: Decision | None,
         refusal: Refusal,
         hear: Callable[[ResponseHead], Awaitable[None]] | None = None,
+        *,
+        turn: Turn | None = None,
     ) -> None:
         if decision is None:
             return  # what is not to be stored is of no use to nobody
-        request = screened.request
-        await pass_on(self.app, self.cache, scope, receive, send, request, decision, refusal, hear)
+        app, cache, request = self.app, self.cache, screened.request
+        collapsed = None if turn is None else turn.collapsed
+        await pass_on(
+            app, cache, scope, receive, send, request, decision, refusal, hear, collapsed=collapsed
+        )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from asgi_cache.collapsing import Flight, Flights, Outcome, Verdict
+from asgi_cache.collapsing import Flight, Flights, Outcome, Place, Turn, Verdict
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.keys import nominated_values, plain_values
 from asgi_cache.policy.reuse import may_answer
+from asgi_cache.policy.validation import conditional_fields
 from asgi_cache.stores.base import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from asgi_cache.cache import Cache
     from asgi_cache.model import Stamp, StoredResponse
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from asgi_cache.selection import Selection
     from asgi_cache.stores.base import Store
 
-MOST_LEADERS_LOST = 2
+MOST_LEADERS_LOST: Final = 2
 """A request that was left so often runs by itself."""
+MOST_TURNS_RETAKEN: Final = 2
+"""So often takes a request another turn that what it has waited for was purged meanwhile."""
 
 
 class Turns:
@@ -38,108 +41,150 @@ class Turns:
         selection: Selection,
         folded: Folded,
         store: Store,
-        *,
-        leads: bool,
-    ) -> Flight | Outcome | None:
-        """A flight to lead, or what came of waiting for another's; ``None``: go alone.
+        leads: Callable[[Selection], bool],
+    ) -> Turn:
+        """A flight to lead, or what came of waiting for another's; else the request goes alone.
 
-        *leads*: this request's fill may be of use to others.
+        Whoever has waited in vain looks up anew before anything else, so that its fill carries
+        the stamps of now, and those of others who have waited with it: one of them leads the
+        rest. *leads*: whether a fill made after a look-up may be of use to others.
         """
-        cache = self._cache
-        settings = cache.settings
-        nominated = selection.nominated
-        values = (
-            None
-            if nominated is None
-            else nominated_values(nominated.names, folded.head, screened.compiled)
-        )
-        place = (screened.key, values)
+        settings = self._cache.settings
         clock = asyncio.get_running_loop().time
         until = clock() + settings.collapse_timeout
-        follower = _Follower(cache, screened, selection, folded)
-        outcome = None
-        for _ in range(MOST_LEADERS_LOST):
+        follower = _Follower(self._cache, screened, selection, folded, store)
+        outcome: Outcome | None = None
+        lost = retaken = 0
+        while lost < MOST_LEADERS_LOST and retaken <= MOST_TURNS_RETAKEN:
+            place = follower.place
             flight = self._flights.at(place)
-            if flight is None and outcome is not None:
-                # Left by one leader: another may have come and gone since.
-                found = (await cache.select(screened, store)).stored
-                if found is not None and follower.may_have(found):
-                    return Outcome(Verdict.COMPLETE, found)
-                flight = self._flights.at(place)
             if flight is None:
-                if not leads:
-                    return None
+                if not leads(follower.selection):
+                    break
                 flight = self._flights.open(place)
                 try:
-                    return await self._agreed(flight, values, follower, store, until)
+                    turn = await self._agreed(flight, follower, leads, until)
                 except BaseException:
                     flight.leave()
                     raise
+                return turn if outcome is None else turn._replace(waited=True)
             if flight.waiting >= settings.max_followers or not settings.collapse_timeout:
-                return None
+                break
             outcome = await flight.follow(follower.may_have, until - clock())
             if outcome.verdict is Verdict.COMPLETE and outcome.stored is not None:
-                if await follower.holds(outcome.stored, flight, store):
-                    return outcome
-                return Outcome(Verdict.RELEASED)
-            if outcome.verdict is not Verdict.LEFT:
-                return outcome
-        return outcome
+                outcome = await follower.joins(outcome.stored, flight)
+            if outcome.verdict not in (Verdict.LEFT, Verdict.OVERTAKEN):
+                break
+            # Whether or not it takes another turn: what it does carries the stamps of now.
+            found = await follower.look_again()
+            if found is not None:
+                outcome = Outcome(Verdict.COMPLETE, found)
+                break
+            if outcome.verdict is Verdict.LEFT:
+                lost += 1
+            else:
+                retaken += 1
+                if flight.lease is not None and follower.selection.available:
+                    # A purge has spoilt it: nobody need wait until its client has it.
+                    flight.lease.give_back(left=True)
+        return Turn(follower.selection, None, outcome, waited=outcome is not None)
 
     async def _agreed(
         self,
         flight: Flight,
-        values: object,
         follower: _Follower,
-        store: Store,
+        leads: Callable[[Selection], bool],
         until: float,
-    ) -> Flight | Outcome:
+    ) -> Turn:
         """*flight* where no other worker is at it, else what came of that one's fill."""
         leasing = self._cache.leasing
         if leasing is None or not follower.selection.available:
-            return flight
-        lease = leasing.lease(follower.screened, values)
+            return Turn(follower.selection, flight)
+        lease = leasing.lease(follower.screened, follower.place[1])
         taken = await leasing.take(lease)
         if taken is not False:
             flight.lease = lease if taken else None
-            return flight
+            return Turn(follower.selection, flight)
         clock = asyncio.get_running_loop().time
         told: bytes | None = None
         async with await leasing.ears(lease) as ears:
             while clock() < until:
                 # Asked again before the first wait: it may have ended before anything was heard.
-                found = (await self._cache.select(follower.screened, store)).stored
-                if found is not None and follower.may_have(found):
-                    flight.complete(found)
-                    return Outcome(Verdict.COMPLETE, found)
-                if told == NOTHING:
+                found = await follower.look_again()
+                if found is None and told == NOTHING:
                     flight.release(None)
-                    return Outcome(Verdict.RELEASED)
-                taken = await leasing.take(lease)
-                if taken is not False:
-                    flight.lease = lease if taken else None
-                    # It may have been given back, with a response, since the store was read.
-                    found = (await self._cache.select(follower.screened, store)).stored
-                    if found is None or not follower.may_have(found):
-                        return flight
-                    lease.give_back(left=True)
+                    outcome = Outcome(Verdict.RELEASED)
+                    return Turn(follower.selection, None, outcome, waited=True)
+                if found is None:
+                    taken = await leasing.take(lease)
+                    if taken is not False:
+                        flight.lease = lease if taken else None
+                        # A response, or a purge, may have come since the store was read.
+                        found = await follower.look_again()
+                        if found is None and leads(follower.selection):
+                            return Turn(follower.selection, flight, waited=True)
+                        lease.give_back(left=True)
+                if found is not None:
                     flight.complete(found)
-                    return Outcome(Verdict.COMPLETE, found)
+                    outcome = Outcome(Verdict.COMPLETE, found)
+                    return Turn(follower.selection, None, outcome, waited=True)
+                if taken is not False:
+                    flight.leave()
+                    outcome = Outcome(Verdict.LEFT)
+                    return Turn(follower.selection, None, outcome, waited=True)
                 told = await ears.next(until - clock())
         flight.release(Refusal.LEADER_LATE)
-        return Outcome(Verdict.LATE)
+        return Turn(follower.selection, None, Outcome(Verdict.LATE), waited=True)
 
 
 class _Follower:
     """One request that waits."""
 
     def __init__(
-        self, cache: Cache, screened: Screened, selection: Selection, folded: Folded
+        self,
+        cache: Cache,
+        screened: Screened,
+        selection: Selection,
+        folded: Folded,
+        store: Store,
     ) -> None:
         self.screened = screened
         self.selection = selection
+        """Its latest look-up, with every stamp settled."""
         self._cache = cache
         self._folded = folded
+        self._store = store
+        self._unusable = selection.stored
+
+    @property
+    def place(self) -> Place:
+        """Where it takes its turn."""
+        screened, nominated = self.screened, self.selection.nominated
+        if nominated is None:
+            return screened.key, None
+        values = nominated_values(nominated.names, self._folded.head, screened.compiled)
+        return screened.key, values
+
+    async def look_again(self) -> StoredResponse | None:
+        """What there is by now that may answer this request; from now on with new stamps."""
+        cache = self._cache
+        selection = await cache.select(self.screened, self._store)
+        found = selection.stored
+        if found is not None and found != self._unusable and self.may_have(found):
+            self.selection = selection
+            return found
+        if selection.available:
+            await cache.settle(selection, self._store)
+        self.selection = selection
+        return None
+
+    async def joins(self, stored: StoredResponse, flight: Flight) -> Outcome:
+        """What *stored*, which *flight* has brought, is to this request."""
+        if not self.may_have(stored):
+            return Outcome(Verdict.RELEASED)
+        if await self.holds(stored, flight):
+            return Outcome(Verdict.COMPLETE, stored)
+        return Outcome(Verdict.OVERTAKEN)
 
     def may_have(self, stored: StoredResponse) -> bool:
         """Whether *stored*, its body perhaps still to come, may answer this request."""
@@ -152,15 +197,13 @@ class _Follower:
         values = nominated_values(names, self._folded.head, screened.compiled)
         return stored.nominated in (values, plain_values(values))
 
-    async def holds(self, stored: StoredResponse, flight: Flight, store: Store) -> bool:
+    async def holds(self, stored: StoredResponse, flight: Flight) -> bool:
         """Whether no purge lies between the leader's look-up and this request's.
 
         Each stamp that *stored* carries must be the one that this request read; those of groups
         that only the response names are read now, once for all who waited.
         """
         selection = self.selection
-        if not self.may_have(stored):
-            return False
         if not selection.available:
             return not stored.stamps  # nor could the leader ask the store
         stamps: Mapping[bytes, Stamp | None] = selection.stamps
@@ -170,7 +213,7 @@ class _Follower:
         unread = [name for name in carried if name not in stamps]
         if unread:
             others = [name for name in carried if name not in selection.required]
-            stamps = {**await self._read_together(others, flight, store), **stamps}
+            stamps = {**await self._read_together(others, flight), **stamps}
         return all(
             (stamp := stamps.get(name)) is not None
             and (stamp.nonce, stamp.soft_nonce) == (nonce, soft_nonce)
@@ -178,19 +221,39 @@ class _Follower:
         )
 
     async def _read_together(
-        self, names: list[bytes], flight: Flight, store: Store
+        self, names: list[bytes], flight: Flight
     ) -> Mapping[bytes, Stamp | None]:
         if flight.shared_read is None:
-            flight.shared_read = asyncio.ensure_future(self._read(names, store))
+            flight.shared_read = asyncio.ensure_future(self._read(names))
         await asyncio.wait({flight.shared_read})
         found: Mapping[bytes, Stamp | None] = flight.shared_read.result()
         return found
 
-    async def _read(self, names: list[bytes], store: Store) -> Mapping[bytes, Stamp | None]:
+    async def _read(self, names: list[bytes]) -> Mapping[bytes, Stamp | None]:
         screened = self.screened
         try:
-            _, stamps = await store.read(screened.target, screened.key, (), names)
+            _, stamps = await self._store.read(screened.target, screened.key, (), names)
         except Exception as error:
             self._cache.failed("look-up", error)
             return {}
         return dict(zip(names, stamps, strict=True))
+
+
+def standing(screened: Screened, selection: Selection) -> StoredResponse | None:
+    """What is stored and may answer this client, as far as its credentials go."""
+    stored = selection.stored
+    if stored is not None and screened.personal and not may_answer(screened.shape, stored):
+        return None
+    return stored
+
+
+def may_lead(screened: Screened, anonymous: bool, selection: Selection) -> bool:
+    """Whether what the app answers after the look-up *selection* may be of use to others.
+
+    A condition of the client's that the app gets to see makes it one client's; an *anonymous* fill
+    shows none.
+    """
+    if not screened.shape.conditional or anonymous:
+        return True
+    before = standing(screened, selection)
+    return before is not None and bool(conditional_fields(before))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from asgi_cache.errors import StoreRefused
 from asgi_cache.model import NominatedFields, StoredResponse
 from asgi_cache.policy.decision import Refusal
+from asgi_cache.policy.grouping import MAX_GROUPS
 from asgi_cache.policy.keys import EPOCH, variant_slots
-from asgi_cache.policy.storing import MAX_GROUPS
 from asgi_cache.scopes import group_names
 from asgi_cache.selection import carry
 from asgi_cache.stores.base import VARIANT_SLOTS, Doubted

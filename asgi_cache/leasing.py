@@ -11,8 +11,9 @@ from hashlib import blake2b
 from os import urandom
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.errors import StoreUnavailable
 from asgi_cache.stores.base import LEFT, NOTHING
+from asgi_cache.stores.bodies import extra_seconds
+from asgi_cache.stores.deadlines import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,15 +48,15 @@ class Lease:
     ) -> bool:
         """Store *records* and give the lease back; ``False`` where it is another's by now."""
         leasing = self._leasing
-        self._over = True  # whoever ends meanwhile must not give it back under the writing
+        self._end()  # whoever ends meanwhile must not give it back under the writing
         written: bool | None = None
         try:
-            async with asyncio.timeout(leasing.timeout):
-                written = await leasing.store.write_leased(
-                    self.target, key, records, stamps, self.place, self.token
-                )
-        except TimeoutError:
-            raise StoreUnavailable(f"write: no answer within {leasing.timeout:.3g} s") from None
+            method = leasing.store.write_leased
+            place, token = self.place, self.token
+            seconds = leasing.timeout + extra_seconds(records.values())
+            written = await bounded(
+                seconds, "write", method, self.target, key, records, stamps, place, token
+            )
         finally:
             if written is None:
                 leasing.release(self, LEFT)
@@ -64,8 +65,12 @@ class Lease:
     def give_back(self, *, left: bool) -> None:
         """Say at once that nothing was stored; *left*: so that somebody else may try."""
         if not self._over:
-            self._over = True
+            self._end()
             self._leasing.release(self, LEFT if left else NOTHING)
+
+    def _end(self) -> None:
+        self._over = True
+        self._leasing.held.pop(self, None)
 
 
 class Leasing:
@@ -74,6 +79,8 @@ class Leasing:
     def __init__(self, store: Leased, failures: Failures, life: float, timeout: float) -> None:
         self.store = store
         self.timeout = timeout
+        self.held: dict[Lease, asyncio.AbstractEventLoop] = {}
+        """What this worker has the right to fill at the moment."""
         self._failures = failures
         self._life = life
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,10 +94,14 @@ class Leasing:
         """Take *lease*; ``False``: another worker has it, ``None``: the store did not say."""
         taken: bool | None = None
         try:
-            async with asyncio.timeout(self.timeout):
-                taken = await self.store.leases.take(
-                    lease.target, lease.place, lease.token, self._life
-                )
+            taken = await bounded(
+                self.timeout,
+                "lease",
+                self.store.leases.take,
+                *(lease.target, lease.place, lease.token, self._life),
+            )
+            if taken:
+                self.held[lease] = asyncio.get_running_loop()
         except Exception as error:
             self._failures.see("lease", error)
         finally:
@@ -108,16 +119,30 @@ class Leasing:
     async def ears(self, lease: Lease) -> Ears:
         """Hear what becomes of another worker's *lease*."""
         try:
-            async with asyncio.timeout(self.timeout):
-                return Ears(await self.store.leases.listen(lease.target, lease.place))
+            listen = self.store.leases.listen
+            return Ears(await bounded(self.timeout, "listen", listen, lease.target, lease.place))
         except Exception as error:
             self._failures.see("listen", error)
             return Ears(None)
 
+    async def aclose(self) -> None:
+        """Give back all that this event loop holds, and wait until that is done.
+
+        Whoever fills on after this may still answer, but what comes of it is not stored; other
+        workers need not wait for a process that ends.
+        """
+        loop = asyncio.get_running_loop()
+        for lease in [lease for lease, its in self.held.items() if its is loop]:
+            lease.give_back(left=True)
+        tasks = [task for task in self._tasks if task.get_loop() is loop]
+        if tasks:
+            await asyncio.wait(tasks)
+
     async def _released(self, lease: Lease, told: bytes) -> None:
         try:
-            async with asyncio.timeout(self.timeout):
-                await self.store.leases.release(lease.target, lease.place, lease.token, told)
+            release = self.store.leases.release
+            place, token = lease.place, lease.token
+            await bounded(self.timeout, "release", release, lease.target, place, token, told)
         except Exception as error:  # it ends by itself
             self._failures.see("release", error)
 

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.errors import CacheError, StoreAway
+from asgi_cache.errors import CacheError, StoreAway, StoreError
 from asgi_cache.policy.decision import Decision, Refusal
 
 if TYPE_CHECKING:
@@ -78,11 +78,15 @@ class Failures:
         self._logged_at: dict[str, float] = {}
 
     def see(self, operation: str, error: Exception) -> None:
-        """Count *error* as a failure of the store, and log it, unless the store was not asked."""
+        """Count *error* as a failure of the store, unless that was not asked, and log it.
+
+        What a breaker counts it logs itself: when it opens, or a second later where it does not.
+        """
         if isinstance(error, StoreAway):
             return
         self.metrics.store_failures += 1
-        self.log(f"store: {operation}", error)
+        if not (isinstance(error, StoreError) and error.counted):
+            self.log(f"store: {operation}", error)
 
     def log(self, operation: str, error: Exception) -> None:
         """Log *error*, at most once a second for each operation and type of error."""

@@ -46,6 +46,11 @@ class CacheMiddleware:
         cache: Cache | None = None,
         **overrides: Any,
     ) -> None:
+        if not callable(app):
+            raise ConfigurationError(
+                f"app is of type {type(app).__name__}; it must be an ASGI app, which is called "
+                "with (scope, receive, send)"
+            )
         if cache is not None and (settings is not None or overrides):
             given = ", ".join(["settings"] * (settings is not None) + sorted(overrides))
             raise ConfigurationError(

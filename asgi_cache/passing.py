@@ -31,8 +31,13 @@ async def pass_on(
     decision: Decision,
     refusal: Refusal | None,
     hear: Callable[[ResponseHead], Awaitable[None]] | None = None,
+    *,
+    collapsed: bool | None = None,
 ) -> None:
-    """Call *app* with what came and pass on what it sends; *hear* gets the head of its response."""
+    """Call *app* with what came and pass on what it sends; *hear* gets the head of its response.
+
+    *collapsed*: as Cache-Status has it, see :func:`forward_status`.
+    """
     cache.metrics.decisions[decision.index] += 1
     if refusal is not None:
         cache.metrics.refusals[refusal.index] += 1
@@ -42,7 +47,7 @@ async def pass_on(
         return
     line = None
     if cache.status_name is not None:
-        line = forward_status(cache.status_name, decision, refusal, False)
+        line = forward_status(cache.status_name, decision, refusal, False, collapsed=collapsed)
     if line is not None:
         send = telling(send, line)
     await app(child, receive, send if hear is None else overhearing(send, hear))

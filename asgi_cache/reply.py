@@ -76,6 +76,7 @@ class Reply:
     __slots__ = (
         "_answered",
         "_cache",
+        "_collapsed",
         "_condition_hidden",
         "_decision",
         "_pump",
@@ -92,10 +93,12 @@ class Reply:
         decision: Decision | None,
         *,
         condition_hidden: bool,
+        collapsed: bool | None,
     ) -> None:
         self.early: list[Message] = []
         """Informational messages that wait for the start."""
         self._cache = cache
+        self._collapsed = collapsed
         self._send = send
         self._screened = screened
         self._decision = decision
@@ -186,7 +189,10 @@ class Reply:
         if decision is not None:
             cache.metrics.decisions[decision.index] += 1
             if cache.status_name is not None:
-                line = forward_status(cache.status_name, decision, refusal, refusal is None)
+                stored, collapsed = refusal is None, self._collapsed
+                line = forward_status(
+                    cache.status_name, decision, refusal, stored, collapsed=collapsed
+                )
                 lines = lines if line is None else [*lines, line]
         listed = isinstance(message.get("headers", ()), list | tuple)
         return with_lines(message, lines) if listed else message

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from asgi_cache.messages import read_request
@@ -54,6 +55,9 @@ class Revalidations:
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
         self._tasks: dict[Place, asyncio.Task[None]] = {}
+        self._pid = os.getpid()
+        self._inherited: list[object] = []
+        """Kept for ever, because to end them is the parent's business."""
         self._failed: Notes[Place, bool] = Notes(seconds=RETRY_SECONDS)
 
     def start(
@@ -80,7 +84,13 @@ class Revalidations:
         return True
 
     def _is_running(self, place: Place) -> bool:
-        """Whether one is under way, or too many are; those of a loop that has ended are none."""
+        """Whether one is under way, or too many are.
+
+        Those of a loop that has ended are none, nor are those of the process that forked this one.
+        """
+        if self._pid != os.getpid():
+            self._inherited.append(self._tasks)
+            self._tasks, self._pid = {}, os.getpid()
         task = self._tasks.get(place)
         if task is None and len(self._tasks) < MOST_AT_ONCE:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asgi_cache.policy.grouping import rule_groups
 from asgi_cache.policy.keys import (
     NAMESPACE,
     Target,
@@ -11,7 +12,6 @@ from asgi_cache.policy.keys import (
     path_stamp,
     target_stamp,
 )
-from asgi_cache.policy.storing import rule_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -26,6 +26,11 @@ class TimingMiddleware:
     __slots__ = ("_format", "app")
 
     def __init__(self, app: ASGIApp, *, style: Literal["ms", "s", False] = "ms") -> None:
+        if not callable(app):
+            raise ConfigurationError(
+                f"app is of type {type(app).__name__}; it must be an ASGI app, which is called "
+                "with (scope, receive, send)"
+            )
         if style not in ("ms", "s", False):
             raise ConfigurationError(f"style is {style!r}; it must be 'ms', 's' or False")
         self.app = app

@@ -61,7 +61,9 @@ class Validation(Capture):
                 await cache.shielded(self._keep(before))
         self.phase = Phase.ANSWERED
         decision = self._decision or Decision.STALE
-        told = forwarded(decision, self.refusal, self.has_kept, status=304)
+        told = forwarded(
+            decision, self.refusal, self.has_kept, status=304, collapsed=self.collapsed
+        )
         unstored = cache.settings.plan.unstored_fields
         extra = [line for line in head.lines if line[0] in unstored]
         await self._reply.serve(stored, decision, told, extra)
@@ -75,7 +77,8 @@ class Validation(Capture):
         if not usable_on_error(before, self.cache.now()):
             return False
         self.phase = Phase.ANSWERED
-        told = forwarded(self._decision or Decision.STALE, None, False, status=status)
+        decision = self._decision or Decision.STALE
+        told = forwarded(decision, None, False, status=status, collapsed=self.collapsed)
         told += STOOD_IN
         if self.filling.flight is not None:
             self.filling.flight.stand_in()

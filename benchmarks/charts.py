@@ -43,8 +43,13 @@ def throughput_chart(folder: Path, content: dict[str, Any], conditions: str) -> 
             _label(right, got["p99_ms"]["greatest"], position, f"{got['p99_ms']['median']:,.1f}")
     left.set_yticks(range(len(rows)), [row["name"] for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
-    _axis(left, rows, COLORS, "per_second", f"requests a second ({TIMES} uncached), log scale", 12)
-    _axis(right, rows, COLORS, "p99_ms", "p99 in ms, log scale", 3)
+    _axis(
+        left,
+        _of(rows, COLORS, "per_second"),
+        f"requests a second ({TIMES} uncached), log scale",
+        12,
+    )
+    _axis(right, _of(rows, COLORS, "p99_ms"), "p99 in ms, log scale", 3)
     left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     return _save(
         figure,
@@ -72,11 +77,84 @@ def techniques_chart(folder: Path, content: dict[str, Any], conditions: str) -> 
             _label(axes, row[side]["per_second"]["greatest"], position, text)
     axes.set_yticks(range(len(rows)), [row["label"] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    _axis(axes, rows, sides, "per_second", "requests a second (times without), log scale", 12)
+    title = "requests a second (times without), log scale"
+    _axis(axes, _of(rows, sides, "per_second"), title, 12)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     return _save(
         figure, folder, "techniques", "What each classic step buys on the catalogue", conditions
     )
+
+
+def peers_chart(folder: Path, content: dict[str, Any], conditions: str) -> Path:
+    """Requests a second and p99 of the bare app, of asgi_cache and of others."""
+    rows = content["rows"]
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(14, 1.6 + 0.42 * len(rows)), sharey=True, width_ratios=(3, 2)
+    )
+    labels = {"asgi_cache": True, "others": False}
+    for label, ours in labels.items():
+        places = [place for place, row in enumerate(rows) if row["ours"] is ours]
+        for axes, measure in ((left, "per_second"), (right, "p99_ms")):
+            spreads = [rows[place][measure] for place in places]
+            _bars(
+                axes, [float(p) for p in places], spreads, 0.8, _WITH if ours else _WITHOUT, label
+            )
+    for place, row in enumerate(rows):
+        text = f"{row['per_second']['median']:,.0f}  ({row['share']['median']:.2f} of the bare app)"
+        _label(left, row["per_second"]["greatest"], place, text)
+        _label(right, row["p99_ms"]["greatest"], place, f"{row['p99_ms']['median']:,.2f}")
+    left.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    left.set_ylim(len(rows) - 0.5, -0.5)
+    _axis(left, [row["per_second"] for row in rows], "requests a second, log scale", 8)
+    _axis(right, [row["p99_ms"] for row in rows], "p99 in ms, log scale", 3)
+    left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    title = f"asgi_cache beside others: {content['cell']['words']}"
+    return _save(figure, folder, "peers", title, conditions)
+
+
+def hit_chart(folder: Path, content: dict[str, Any], conditions: str) -> Path:
+    """Microseconds of each kind of hit."""
+    rows = content["rows"]
+    figure, axes = plt.subplots(figsize=(13, 1.6 + 0.36 * len(rows)))
+    colors = {"none": _WITHOUT, "memory": COLORS["memory"], "near": _WITH, "redis": COLORS["redis"]}
+    for store, color in colors.items():
+        places = [place for place, row in enumerate(rows) if row["store"] == store]
+        label = "no cache" if store == "none" else store
+        _bars(axes, [float(p) for p in places], [rows[p]["us"] for p in places], 0.8, color, label)
+    for place, row in enumerate(rows):
+        calls = f"{row['python_calls'] + row['c_calls']:,.0f} calls"
+        _label(axes, row["us"]["greatest"], place, f"{row['us']['median']:,.1f}  ({calls})")
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    _axis(axes, [row["us"] for row in rows], "microseconds, log scale", 4)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
+    return _save(figure, folder, "hit", "What a hit costs, in the app's process", conditions)
+
+
+def growth_chart(folder: Path, content: dict[str, Any], conditions: str) -> Path:
+    """Microseconds of each cost, over the number of stored responses."""
+    titles = {
+        "hit": "a hit",
+        "store": "a stored miss",
+        "purge_group": "purge of a group",
+        "purge_all": "purge of everything",
+    }
+    figure, plots = plt.subplots(1, len(titles), figsize=(14, 4.2), sharey=True)
+    colors = {"memory": COLORS["memory"], "near": _WITH, "redis": COLORS["redis"]}
+    for axes, (cost, title) in zip(plots, titles.items(), strict=True):
+        for row in content["rows"]:
+            counts = [cell["count"] for cell in row["cells"]]
+            medians = [cell[cost]["median"] for cell in row["cells"]]
+            axes.plot(counts, medians, "o-", color=colors[row["store"]], label=row["store"])
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("stored responses")
+        axes.grid(color="#e8eaed")
+        axes.spines[["top", "right"]].set_visible(False)
+    plots[0].set_ylabel("microseconds")
+    plots[0].legend(frameon=False)
+    return _save(figure, folder, "growth", "Costs by the number of stored responses", conditions)
 
 
 def _bars(
@@ -109,16 +187,12 @@ def _label(axes: Axes, x: float, y: float, text: str) -> None:
     )
 
 
-def _axis(
-    axes: Axes,
-    rows: list[dict[str, Any]],
-    sides: dict[str, str],
-    name: str,
-    title: str,
-    room: float,
-) -> None:
+def _of(rows: list[dict[str, Any]], sides: dict[str, str], name: str) -> list[dict[str, float]]:
+    return [row[side][name] for row in rows for side in sides]
+
+
+def _axis(axes: Axes, values: list[dict[str, float]], title: str, room: float) -> None:
     """A logarithmic axis with *room* (a factor) for labels to the right of the bars."""
-    values = [row[side][name] for row in rows for side in sides]
     axes.set_xscale("log")
     axes.set_xlim(
         min(value["least"] for value in values) / 2,

@@ -1,132 +1,138 @@
-"""What one hit in memory costs, in microseconds: ``python -m benchmarks.hit [--quick]``.
+"""What each kind of hit costs: ``python -m benchmarks.hit [--quick]``, microseconds and calls.
 
-With ``--redis URL`` also what one costs in the near tier in front of that Redis.
-
-No server and no socket: the app is called as a server calls it, with a ``send`` that does nothing
-but keep the message. Beside the cache stand the bare app and the same app in a middleware that only
-passes on, which is the least that any middleware costs. Rounds are interleaved, so that a machine
-that slows down slows all of them; the spread is that between the first and the third quartile.
+No server and no socket but Redis's: the app is called as a server calls it, with a ``send`` that
+does nothing but keep the message. Beside the cache stand the bare app and the same app in a
+middleware that only passes on, which is the least that any middleware costs. Rounds are
+interleaved, so that a machine that slows down slows all; the spread is between the quartiles.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import platform
+import contextlib
 import statistics
+import sys
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
-import asgi_cache
+from benchmarks.commandstats import commands
+from benchmarks.placement import Placement, pinned
+from benchmarks.processes import NotAHitError, redis_at, require
+from benchmarks.report import command_line, machine, positive, write
+from benchmarks.running import finish
+from benchmarks.subjects import BROWSER, Subject, subjects
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    import argparse
+    from collections.abc import Sequence
 
-    from asgi_cache.stores import Store
+    from redis import Redis
+    from starlette.types import Message, Scope
 
-BODY: Final = b'{"products": [' + b", ".join([b'{"id": 1, "name": "teak"}'] * 40) + b"]}"
-HOST: Final = (b"host", b"shop.example")
-BROWSER: Final = [
-    HOST,
-    (b"connection", b"keep-alive"),
-    (b"sec-ch-ua", b'"Chromium";v="131", "Not_A Brand";v="24"'),
-    (b"upgrade-insecure-requests", b"1"),
-    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
-    (b"accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-    (b"sec-fetch-site", b"none"),
-    (b"sec-fetch-mode", b"navigate"),
-    (b"referer", b"https://shop.example/"),
-    (b"accept-encoding", b"gzip, deflate, br, zstd"),
-    (b"accept-language", b"en-GB,en;q=0.9,de;q=0.8"),
-    (b"cookie", b"session=abc123; theme=dark"),
-]
-TAG: Final = b'"v1"'
+STORES: Final = ("memory", "near", "redis")
+COUNTED: Final = 20
+"""Hits over which Python's calls are counted."""
+FAR_SHARE: Final = 10
+"""A hit on Redis waits for it: so many times fewer are measured in a round."""
+COMMANDS_ALLOWED: Final = 0.01
 
 
-class App:
-    """Answers at once, with what a small JSON page has."""
+@dataclass(frozen=True)
+class Cost:
+    """Of one call, over one round."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    us: float
+    cpu_us: float
+    """Processor time of this process."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.calls += 1
-        await send(
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = command_line("hit", str(__doc__), "7 rounds of 2,000 calls: some seconds")
+    parser.add_argument("--count", type=positive, help="calls a round; default 10000, quick 2000")
+    parser.add_argument(
+        "--without", action="append", default=[], choices=STORES, help="may be repeated"
+    )
+    options = parser.parse_args(argv)
+    return finish(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print, and write."""
+    require(["uvloop", "matplotlib"])
+    import uvloop
+    from redis import Redis
+
+    rounds = options.rounds or (7 if options.quick else 31)
+    count = options.count or (2_000 if options.quick else 10_000)
+    about = {
+        "benchmark": "hit",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "rounds": rounds,
+        "count": count,
+        "quick": options.quick,
+    }
+    placement = Placement.here()
+    with contextlib.ExitStack() as stack:
+        with pinned(placement.redis if placement else None):
+            url = stack.enter_context(redis_at(options.redis))
+        redis = stack.enter_context(contextlib.closing(Redis.from_url(url)))
+        stack.enter_context(pinned(placement.server if placement else None))
+        measured = [one for one in subjects(url) if one.store not in options.without]
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            rows = runner.run(measure_all(measured, redis, rounds, count))
+    content = {**about, "rows": rows}
+    show(content)
+    from benchmarks.charts import hit_chart
+
+    print("written:", write(options.out, "hit", content))
+    print("written:", hit_chart(options.out, content, in_words(content)))
+
+
+async def measure_all(
+    measured: Sequence[Subject], redis: Redis, rounds: int, count: int
+) -> list[dict[str, Any]]:
+    """A row for each, in the order given, which begins with the bare app."""
+    try:
+        return await _rows(measured, redis, rounds, count)
+    finally:
+        for subject in measured:
+            if subject.cache is not None:
+                await subject.cache.aclose()
+
+
+async def _rows(
+    measured: Sequence[Subject], redis: Redis, rounds: int, count: int
+) -> list[dict[str, Any]]:
+    costs: list[list[Cost]] = [[] for _ in measured]
+    for number in range(rounds + 1):
+        for subject, of_subject in zip(measured, costs, strict=True):
+            cost = await measure(subject, redis, count)
+            if number:  # the first round only warms up
+                of_subject.append(cost)
+    rows: list[dict[str, Any]] = []
+    for subject, of_subject in zip(measured, costs, strict=True):
+        times = [cost.us for cost in of_subject]
+        # Inclusive: of few rounds no quartile lies beyond what was seen.
+        low, median, high = (
+            statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
+        )
+        python, c = await count_calls(subject)
+        rows.append(
             {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [
-                    (b"content-type", b"application/json"),
-                    (b"content-length", b"%d" % len(BODY)),
-                    (b"etag", TAG),
-                ],
+                "name": subject.name,
+                "store": subject.store,
+                "us": {"median": median, "least": low, "greatest": high},
+                "cpu_us": statistics.median(cost.cpu_us for cost in of_subject),
+                "over_bare": median - (rows[0]["us"]["median"] if rows else median),
+                "python_calls": python,
+                "c_calls": c,
+                "rounds": [asdict(cost) for cost in of_subject],
             }
         )
-        await send({"type": "http.response.body", "body": BODY})
-
-
-class PassingOn:
-    """The least that a middleware does which looks at what is sent."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def passing_send(message: Message) -> None:
-            await send(message)
-
-        await self.app(scope, receive, passing_send)
-
-
-class Subject(NamedTuple):
-    """What is measured: an app, the request that it gets, and whether it must hit."""
-
-    name: str
-    app: ASGIApp
-    origin: App
-    headers: list[tuple[bytes, bytes]]
-    status: int
-    hits: bool
-    tier: asgi_cache.TieredStore | None = None
-    """Where hits are to be answered near, and nothing is to be asked far."""
-
-
-def near(url: str, paths: dict[str, int]) -> Subject:
-    """A hit in the near tier in front of the Redis at *url*."""
-    origin = App()
-    cache = asgi_cache.Cache(store=url, namespace="benchmarks-hit", paths=paths)
-    tier = cache.store
-    assert isinstance(tier, asgi_cache.TieredStore)
-    app = asgi_cache.wrap(origin, cache=cache)
-    return Subject("wrap(), a hit near, a browser's request", app, origin, BROWSER, 200, True, tier)
-
-
-def subjects(redis: str | None) -> list[Subject]:
-    """The bare app first: the others are compared with it."""
-    paths = {"/products/{id}": 600}
-    conditional = [*BROWSER, (b"if-none-match", TAG)]
-
-    def wrapped(name: str, headers: list[tuple[bytes, bytes]], status: int = 200) -> Subject:
-        origin = App()
-        return Subject(name, asgi_cache.wrap(origin, paths=paths), origin, headers, status, True)
-
-    bare, passed, alone = App(), App(), App()
-    return [
-        Subject("bare app", bare, bare, BROWSER, 200, False),
-        Subject("middleware that passes on", PassingOn(passed), passed, BROWSER, 200, False),
-        wrapped("wrap(), a hit, Host only", [HOST]),
-        wrapped("wrap(), a hit, a browser's request", BROWSER),
-        wrapped("wrap(), a 304, a browser's request", conditional, 304),
-        Subject(
-            "CacheMiddleware alone, a browser's request",
-            asgi_cache.CacheMiddleware(alone, paths=paths),
-            alone,
-            BROWSER,
-            200,
-            True,
-        ),
-        *([] if redis is None else [near(redis, paths)]),
-    ]
+    return rows
 
 
 async def receive() -> Message:
@@ -134,14 +140,9 @@ async def receive() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def measure(subject: Subject, count: int) -> float:
-    """Microseconds a call, over *count* calls; proves that they were what they should be."""
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent[:] = (*sent[-1:], message)
-
-    scope: Scope = {
+def scope_of(subject: Subject) -> Scope:
+    """The request that *subject* is asked."""
+    return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
@@ -157,67 +158,94 @@ async def measure(subject: Subject, count: int) -> float:
         "extensions": {},
         "state": {},
     }
+
+
+async def measure(subject: Subject, redis: Redis, count: int) -> Cost:
+    """What a call costs over *count* calls; proves that they were what they should be."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent[:] = (*sent[-1:], message)
+
+    scope = scope_of(subject)
     app, origin = subject.app, subject.origin
-    await app(scope, receive, send)
-    tier = subject.tier
-    if tier is not None:
-        # These calls let nothing else run: the lease is renewed before, and lasts for a second.
-        while not (tier.watching.lease_until > time.monotonic() + 0.9 and tier.near.get((b"n",))):
-            await app(scope, receive, send)
-            await asyncio.sleep(0.01)
-        tier.far_for_request = _never  # type: ignore[method-assign]
-        tier.watching.lease_until += 60.0
-    calls = origin.calls
+    if subject.store in ("near", "redis"):
+        count = max(1, count // FAR_SHARE)
+    # A whole response, which a range does not fill; perhaps a stale hit that revalidates; a hit.
+    for asked_for in ({**scope, "headers": BROWSER}, scope, scope):
+        await app(asked_for, receive, send)
+        await asyncio.sleep(0)
+    calls, (asked, _) = origin.calls, commands(redis)
+    cpu = time.process_time()
     began = time.perf_counter()
     for _ in range(count):
         await app(scope, receive, send)
-    seconds = time.perf_counter() - began
-    if tier is not None:
-        del tier.far_for_request
-        tier.watching.lease_until -= 60.0
-    start = sent[0]
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    prove(subject, sent[0], count, origin.calls - calls, commands(redis)[0] - asked)
+    return Cost(seconds / count * 1e6, cpu / count * 1e6)
+
+
+def prove(subject: Subject, start: Message, count: int, calls: int, asked: int) -> None:
+    """:class:`NotAHitError` where it was not what was to be measured."""
     status = dict(start["headers"]).get(b"cache-status", b"")
     if start["status"] != subject.status or (b"; hit" in status) is not subject.hits:
-        raise SystemExit(f"{subject.name}: not what was to be measured: {start}")
-    if origin.calls - calls != (0 if subject.hits else count):
-        raise SystemExit(f"{subject.name}: {origin.calls - calls} calls of the app")
-    return seconds / count * 1e6
+        raise NotAHitError(f"{subject.name}: not what was to be measured: {start}")
+    if calls != (0 if subject.hits else count):
+        raise NotAHitError(f"{subject.name}: {calls} calls of the app in {count} requests")
+    if subject.store == "redis" and asked < count:
+        raise NotAHitError(
+            f"{subject.name}: Redis had {asked} commands in {count} requests that were to ask it"
+        )
+    if subject.store != "redis" and asked > max(1, COMMANDS_ALLOWED * count):
+        raise NotAHitError(
+            f"{subject.name}: Redis had {asked} commands in {count} requests that were to be "
+            "answered without it"
+        )
 
 
-def _never() -> Store:
-    raise SystemExit("a hit that was to be near asked far")
+async def count_calls(subject: Subject) -> tuple[float, float]:
+    """How many functions of Python, and how many of C, are called for one hit."""
+    seen = {"call": 0, "c_call": 0}
+
+    def profile(_: object, event: str, argument: object) -> None:
+        if event in seen:
+            seen[event] += 1
+
+    async def send(_: Message) -> None:
+        return None
+
+    scope = scope_of(subject)
+    await subject.app(scope, receive, send)
+    sys.setprofile(profile)
+    try:
+        for _ in range(COUNTED):
+            await subject.app(scope, receive, send)
+    finally:
+        sys.setprofile(None)
+    return seen["call"] / COUNTED, seen["c_call"] / COUNTED
 
 
-async def run(rounds: int, count: int, redis: str | None) -> None:
-    """Print a table of medians and spreads."""
-    measured = subjects(redis)
-    times: list[list[float]] = [[] for _ in measured]
-    for number in range(rounds + 1):
-        for subject, figures in zip(measured, times, strict=True):
-            figure = await measure(subject, count)
-            if number:  # the first round only warms up
-                figures.append(figure)
-    bare = statistics.median(times[0])
-    print(f"Python {platform.python_version()}, {rounds} rounds of {count} calls; microseconds")
-    print(f"{'':44}{'median':>8}{'spread':>16}{'over bare':>11}")
-    for subject, figures in zip(measured, times, strict=True):
-        low, median, high = statistics.quantiles(figures, n=4)
-        print(f"{subject.name:44}{median:8.2f}{f'{low:.2f} - {high:.2f}':>16}{median - bare:11.2f}")
-    for subject in measured:
-        if subject.tier is not None:
-            await subject.tier.aclose()
+def in_words(content: dict[str, Any]) -> str:
+    """The conditions."""
+    at = content["machine"]
+    return (
+        f"{at['cores']} cores, Python {at['python']}, uvloop, {content['rounds']} interleaved "
+        f"rounds of {content['count']:,} calls (a {FAR_SHARE}th of that with a Redis); median "
+        f"(quartiles)"
+    )
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hit", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few seconds, rougher figures")
-    parser.add_argument("--redis", metavar="URL", help="a Redis, for a hit near")
-    options = parser.parse_args()
-    quick = options.quick
-    rounds, count = (7, 2_000) if quick else (31, 10_000)
-    asyncio.run(run(rounds, count, options.redis))
+def show(content: dict[str, Any]) -> None:
+    """The table."""
+    print(in_words(content))
+    print(f"{'microseconds':32}{'median':>9}{'quartiles':>18}{'over bare':>11}", end="")
+    print(f"{'processor':>11}{'calls: Python':>15}{'C':>7}")
+    for row in content["rows"]:
+        us = row["us"]
+        spread = f"{us['least']:.2f} - {us['greatest']:.2f}"
+        print(f"{row['name']:32}{us['median']:9.2f}{spread:>18}{row['over_bare']:11.2f}", end="")
+        print(f"{row['cpu_us']:11.2f}{row['python_calls']:15.0f}{row['c_calls']:7.0f}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

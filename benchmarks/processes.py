@@ -82,12 +82,14 @@ def find_redis_server() -> str:
 class Server:
     """One process of ours that serves HTTP on a loopback port; a context manager."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(
+        self, *arguments: str, module: str = "benchmarks.catalogue", python: str = sys.executable
+    ) -> None:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("ASGI_CACHE_")
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.catalogue", *arguments],
+            [python, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -102,15 +104,24 @@ class Server:
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, request: Request) -> tuple[int, str]:
         """The status and the Cache-Status of the response to *request*."""
+        status, fields, _ = self.ask(request)
+        return status, fields.get("cache-status", "")
+
+    def ask(self, request: Request) -> tuple[int, dict[str, str], bytes]:
+        """The status, the fields by their names in lower case, and the body for *request*."""
         self._connection.request("GET", request.path, headers=BROWSER | dict(request.fields))
         response = self._connection.getresponse()
-        response.read()
-        return response.status, response.getheader("Cache-Status") or ""
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, fields, response.read()
 
     def answers(self, requests: Sequence[Request], *, hit: bool) -> list[tuple[int, str]]:
         """The answer to each of *requests*, asked again where it was to be a hit and is none.
@@ -185,22 +196,29 @@ def redis_at(url: str) -> Iterator[str]:
     binary = find_redis_server()
     with tempfile.TemporaryDirectory(prefix="bench-redis-") as directory:
         # A Unix socket would be faster, but what people have is TCP.
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         process = subprocess.Popen(
             [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", directory],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
         try:
-            _wait_for(port, process)
+            wait_for(port, process, "the Redis server")
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.terminate()
             process.wait()
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes], name: str) -> None:
+    """Return when *process* accepts connections; :class:`MissingError` where it does not."""
     for _ in range(int(_SECONDS_TO_START / 0.05)):
         if process.poll() is not None:
             break
@@ -208,7 +226,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         time.sleep(0.05)
-    raise MissingError(f"the Redis server did not start on port {port}")
+    raise MissingError(f"{name} did not start on port {port}")
 
 
 def seed(database: str) -> None:

@@ -70,8 +70,9 @@ def in_words(about: Mapping[str, Any]) -> str:
     at = about["machine"]
     busy = at["load_average_at_start"]
     others = f"; load average before it {busy:.1f}" if busy is not None else ""
+    database = f"{about['database']}, " if "database" in about else ""
     return (
-        f"{at['cores']} cores, Python {at['python']}, {about['database']}, load by "
+        f"{at['cores']} cores, Python {at['python']}, {database}load by "
         f"{about['load']} ({about['connections']} connections), "
         f"{about['rounds']} rounds of {about['seconds']} s, interleaved; median (min-max){others}"
     )
@@ -80,11 +81,10 @@ def in_words(about: Mapping[str, Any]) -> str:
 def describe(options: argparse.Namespace, tool: str, rounds: int, seconds: int) -> dict[str, Any]:
     """The conditions of a run, for JSON and for :func:`in_words`."""
     words = {"wrk": "wrk", "builtin": "the built-in generator (asyncio, own process)"}
-    return {
+    about: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "server": "uvicorn, 1 worker, uvloop, httptools",
-        "database": "PostgreSQL" if options.database.startswith("postgresql") else "SQLite",
         "redis": "given by --redis" if options.redis else "a local one, started for this, over TCP",
         "load": words[tool],
         "connections": options.connections,
@@ -93,18 +93,39 @@ def describe(options: argparse.Namespace, tool: str, rounds: int, seconds: int) 
         "quick": options.quick,
         "counts": "app calls include requests that were still under way when a load ended",
     }
+    if hasattr(options, "database"):
+        postgresql = options.database.startswith("postgresql")
+        about["database"] = "PostgreSQL" if postgresql else "SQLite"
+    return about
+
+
+def command_line(prog: str, what: str, quick: str) -> argparse.ArgumentParser:
+    """What every benchmark takes; *quick* says what ``--quick`` does."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{prog}", description=what)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--rounds", type=positive, help="interleaved rounds")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for JSON and PNG")
+    parser.add_argument(
+        "--redis", default="", metavar="URL", help="redis://...; default: starts one"
+    )
+    return parser
+
+
+def load_arguments(
+    prog: str, what: str, names: Sequence[str], quick: str
+) -> argparse.ArgumentParser:
+    """The command line of the benchmarks that put a load on servers."""
+    parser = command_line(prog, what, quick)
+    parser.add_argument("--seconds", type=positive, help="each load's length; default 3, quick 1")
+    parser.add_argument("--connections", type=positive, default=32)
+    parser.add_argument("--only", action="append", choices=names, help="may be repeated")
+    parser.add_argument("--load", choices=TOOLS, default="auto", help="auto: wrk where present")
+    return parser
 
 
 def arguments(prog: str, what: str, names: Sequence[str]) -> argparse.ArgumentParser:
-    """The command line that the benchmarks share."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{prog}", description=what)
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s; under 3 minutes")
-    parser.add_argument("--rounds", type=_positive, help="default 5, quick 3")
-    parser.add_argument("--seconds", type=_positive, help="each load's length; default 3, quick 1")
-    parser.add_argument("--connections", type=_positive, default=32)
-    parser.add_argument("--only", action="append", choices=names, help="may be repeated")
-    parser.add_argument("--load", choices=TOOLS, default="auto", help="auto: wrk where present")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for JSON and PNG")
+    """The command line of the catalogue's benchmarks: 5 rounds, quick 3."""
+    parser = load_arguments(prog, what, names, "3 rounds of 1 s; under 3 minutes")
     parser.add_argument(
         "--database",
         default="",
@@ -112,13 +133,11 @@ def arguments(prog: str, what: str, names: Sequence[str]) -> argparse.ArgumentPa
         help="sqlite+aiosqlite:///..., postgresql+asyncpg://..., postgresql+psycopg://...; "
         "tables bench_* are made and kept there; default: a temporary SQLite file",
     )
-    parser.add_argument(
-        "--redis", default="", metavar="URL", help="redis://...; default: starts one"
-    )
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A number of at least 1, for argparse."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("it must be at least 1")

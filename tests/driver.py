@@ -135,6 +135,14 @@ class Exchange:
         return "; hit" in self.cache_status
 
     @property
+    def collapsed(self) -> bool | None:
+        """What Cache-Status says of another request's fill (RFC 9211 §2.6); ``None``: nothing."""
+        for one in self.cache_status.split("; "):
+            if one.startswith("collapsed"):
+                return one == "collapsed"
+        return None
+
+    @property
     def told(self) -> dict[str, Any]:
         """What the body of a :class:`Recorder` says."""
         told = json.loads(self.body)

@@ -27,12 +27,14 @@ LAYERS: Final = (
     ),
     (
         *("settings", "settings.allowed", "settings.kinds", "settings.paths", "settings.plan"),
-        *("settings.rules", "settings.settings", "settings.sources"),
+        *("settings.files", "settings.loading", "settings.refusals", "settings.rules"),
+        *("settings.settings", "settings.sources"),
     ),
     ("model",),
     (
         *("policy", "policy.decision", "policy.emission", "policy.folding", "policy.freshness"),
-        *("policy.invalidation", "policy.keys", "policy.reuse", "policy.storing"),
+        *("policy.grouping", "policy.invalidation", "policy.keys", "policy.reuse"),
+        "policy.storing",
         *("policy.ranges", "policy.validation"),
     ),
     (
@@ -40,12 +42,14 @@ LAYERS: Final = (
         *("stores.guarded", "stores.leases", "stores.memory", "stores.pools", "stores.redis"),
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
         *("stores.probing", "stores.sealing"),
-        *("stores.forking", "stores.tracking", "stores.cells", "stores.watching", "stores.tiered"),
+        *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
+        *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
+        *("stores.tracking", "stores.cells", "stores.watching", "stores.tiered", "stores.writing"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
         *("messages", "metrics", "health", "notes", "scopes", "selection"),
-        *("leasing", "keeping", "cache", "handle"),
+        *("leasing", "keeping", "opening", "cache", "handle"),
     ),
     (
         *(
@@ -58,7 +62,8 @@ LAYERS: Final = (
             "serving",
             "passing",
         ),
-        *("reply", "capture", "validating", "heads", "anonymous", "following", "fetching"),
+        *("reply", "capture", "validating", "standing", "heads", "anonymous", "following"),
+        "fetching",
         "revalidating",
     ),
     ("middleware", "timing"),
@@ -66,7 +71,7 @@ LAYERS: Final = (
     ("",),
     (
         *("cli", "cli.commands", "cli.options", "cli.serving"),
-        *("demo", "demo.shop", "demo.story", "__main__"),
+        *("demo", "demo.shop", "demo.story", "demo.tables", "__main__"),
     ),
 )
 
@@ -77,14 +82,27 @@ TYPE_ONLY: Final = (
 
 SHARED_BY_STORES: Final = (
     *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
-    *("stores.forking", "stores.sealing", "stores.tracking"),
+    *("stores.bodies", "stores.sealing", "stores.stamping", "stores.tracking"),
 )
 """What a store may import of its siblings."""
 
 PARTS_OF_A_STORE: Final = {
-    "stores.guarded": ("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
+    "stores.guarded": (
+        *("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
+        "stores.operations",
+    ),
+    "stores.redis": (
+        *("stores.joining", "stores.lookups", "stores.places", "stores.resp"),
+        "stores.writing",
+    ),
+    "stores.connections": ("stores.deadlines", "stores.joining", "stores.pooled", "stores.resp"),
+    "stores.joining": ("stores.deadlines", "stores.line", "stores.resp"),
+    "stores.pooled": ("stores.joining", "stores.line", "stores.resp"),
+    "stores.lookups": ("stores.places", "stores.resp"),
+    "stores.tracking": ("stores.line",),
     "stores.tiered": ("stores.cells", "stores.watching"),
     "stores.watching": ("stores.cells", "stores.locking"),
+    **dict.fromkeys(("stores.line", "stores.leases", "stores.writing"), ("stores.resp",)),
     **dict.fromkeys(
         ("stores.breaker", "stores.cells", "stores.journal", "stores.probing"),
         ("stores.locking",),
@@ -92,7 +110,10 @@ PARTS_OF_A_STORE: Final = {
 }
 """What one store alone is made of."""
 
-REDIS: Final = ("stores.redis", "stores.connections", "stores.pools", "stores.tracking")
+REDIS: Final = (
+    *("stores.redis", "stores.connections", "stores.pools", "stores.pooled", "stores.line"),
+    *("stores.resp", "stores.lookups", "stores.tracking"),
+)
 """Where redis may be imported."""
 
 PURE: Final = (

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asgi_cache import CacheMiddleware, MemoryStore, Rule, StoreError
+from asgi_cache import Cache, CacheMiddleware, MemoryStore, Rule, StoreError
+from asgi_cache.collapsing import Flight
 from tests.driver import BODY, START, Connection, Recorder, SpyStore, drive, http_scope
 from tests.revising import Revising
 
@@ -260,7 +261,7 @@ async def test_users_whom_the_answer_is_not_for_run_by_themselves() -> None:
     app = CacheMiddleware(gated)
     answers = await herd(app, gated, 20, [[], [("cookie", "user=alice")]])
     assert gated.calls == 11
-    shared = [exchange.body for exchange in answers if "collapsed" in exchange.cache_status]
+    shared = [exchange.body for exchange in answers if exchange.collapsed]
     assert set(shared) == {b"1;"}
 
 
@@ -452,7 +453,7 @@ async def test_c08_a_leader_that_hangs_holds_nobody_for_longer_than_the_timeout(
     gated.each = others
     answers = await asyncio.wait_for(asyncio.gather(*(drive(app) for _ in range(5))), 5)
     assert {exchange.cache_status for exchange in answers} == {
-        "asgi-cache; fwd=uri-miss; detail=leader-late"
+        "asgi-cache; fwd=uri-miss; collapsed=?0; detail=leader-late"
     }
     assert gated.calls == 6
     assert "stored" in (await leader).cache_status
@@ -463,7 +464,7 @@ async def test_d08_more_than_the_most_followers_run_at_once() -> None:
     app = CacheMiddleware(gated, max_followers=10)
     answers = await herd(app, gated, 30)
     assert gated.calls == 20
-    assert sum("collapsed" in exchange.cache_status for exchange in answers) == 10
+    assert sum(exchange.collapsed is True for exchange in answers) == 10
 
 
 @pytest.mark.parametrize("setting", [{"collapse_timeout": 0}, {"max_followers": 0}])
@@ -578,6 +579,308 @@ async def test_i06_two_that_found_a_stamp_missing_are_not_the_same() -> None:
     gated.gate.set()
     assert (await leader).body == b"1;"
     assert (await late).body == b"2;"
+
+
+# ------------------------------------------------------------------ overtaken by a purge
+
+
+PURGES: dict[str, Callable[[Cache], Awaitable[None]]] = {
+    "url": lambda cache: cache.purge("http://shop.example/x"),
+    "url-soft": lambda cache: cache.purge("http://shop.example/x", soft=True),
+    "queries": lambda cache: cache.purge("http://shop.example/x", all_queries=True),
+    "group": lambda cache: cache.purge(group="g"),
+    "group-soft": lambda cache: cache.purge(group="g", soft=True),
+    "all": lambda cache: cache.purge_all(),
+    "all-soft": lambda cache: cache.purge_all(soft=True),
+}
+GROUPED = {"/x": Rule(ttl=60, groups=["g"])}
+
+
+async def asking(app: Any, count: int, **options: Any) -> list[asyncio.Task[Exchange]]:
+    """*count* requests that have come as far as they will."""
+    tasks = [asyncio.create_task(drive(app, "/x", **options)) for _ in range(count)]
+    await turns()
+    return tasks
+
+
+@pytest.mark.parametrize("how", PURGES)
+async def test_c18_those_of_after_a_purge_make_one_further_call(how: str) -> None:
+    gated = Gated()
+    app = CacheMiddleware(gated, paths=GROUPED)
+    early = await asking(app, 5)
+    await PURGES[how](app.cache)
+    late = await asking(app, 20)
+    assert gated.calls == 1
+    gated.gate.set()
+    assert {(await task).body for task in early} == {b"1;"}
+    answers = [await task for task in late]
+    assert {exchange.body for exchange in answers} == {b"2;"}
+    assert (gated.calls, gated.most) == (2, 1)
+    assert sorted(str(exchange.collapsed) for exchange in answers) == ["False", *["True"] * 19]
+    assert (await drive(app, "/x")).hit
+
+
+@pytest.mark.parametrize("how", PURGES)
+async def test_c18_another_turn_carries_the_stamps_of_now(how: str) -> None:
+    """Purged again while they wait: all of after the first purge have one call, of after both."""
+    gated = Gated()
+    app = CacheMiddleware(gated, paths=GROUPED)
+    early = await asking(app, 5)
+    await PURGES[how](app.cache)
+    between = await asking(app, 5)
+    await PURGES[how](app.cache)
+    late = await asking(app, 5)
+    gated.gate.set()
+    assert {(await task).body for task in early} == {b"1;"}
+    assert {(await task).body for task in [*between, *late]} == {b"2;"}
+    assert gated.calls == 2
+    exchange = await drive(app, "/x")
+    assert (exchange.hit, exchange.body) == (True, b"2;")
+
+
+@pytest.mark.parametrize("soft", [False, True])
+async def test_c18_groups_that_only_the_response_names(soft: bool) -> None:
+    gated = Gated(FRESH, ("cache-groups", '"h"'))
+    app = CacheMiddleware(gated)
+    early = await asking(app, 5)
+    await app.cache.purge(group="h", soft=soft)
+    late = await asking(app, 5)
+    gated.gate.set()
+    assert [(await task).body for task in early] == [b"1;", *[b"2;"] * 4]
+    assert {(await task).body for task in late} == {b"2;"}
+    assert (gated.calls, gated.most) == (2, 1)
+    assert (await drive(app, "/x")).hit
+
+
+async def test_c18_another_turn_asks_about_what_is_stored_by_then() -> None:
+    """Nothing was, when they came; a soft purge has left them what the app is asked about."""
+    gated = Gated(FRESH, ("etag", '"v"'))
+    app = CacheMiddleware(gated)
+    early = await asking(app, 2)
+    await app.cache.purge_all(soft=True)
+    late = await asking(app, 2)
+    gated.gate.set()
+    assert {(await task).body for task in early} == {b"1;"}
+    assert [(await task).cache_status.partition("; ttl")[0] for task in late] == [
+        "asgi-cache; fwd=stale; stored; collapsed=?0",
+        "asgi-cache; fwd=stale; collapsed",
+    ]
+    assert [seen.get(b"if-none-match") for seen in gated.seen] == [None, b'"v"']
+
+
+async def test_c18_another_turn_does_not_ask_about_what_is_gone_by_then() -> None:
+    gated = Gated(("cache-control", "max-age=60, stale-if-error=60"), ("etag", '"v"'))
+    app = CacheMiddleware(gated)
+    gated.gate.set()
+    await drive(app, "/x")
+    await app.cache.purge_all(soft=True)
+    gated.gate.clear()
+    early = await asking(app, 2)
+    await app.cache.purge_all(soft=True)
+    between = await asking(app, 2)
+    await app.cache.purge_all()
+    gated.gate.set()
+    assert {(await task).body for task in early} == {b"2;"}
+    assert [(await task).cache_status.partition("; ttl")[0] for task in between] == [
+        "asgi-cache; fwd=uri-miss; stored; collapsed=?0",
+        "asgi-cache; fwd=uri-miss; collapsed",
+    ]
+    assert [seen.get(b"if-none-match") for seen in gated.seen] == [None, b'"v"', None]
+
+
+class PurgedAlways(MemoryStore):
+    """A store where a purge comes before each look-up."""
+
+    async def read(self, *arguments: Any) -> Any:
+        await self.replace(arguments[3], (), 60.0)
+        return await super().read(*arguments)
+
+
+async def test_c18_whoever_is_overtaken_again_and_again_runs_by_itself() -> None:
+    gated = Gated(FRESH)
+    app = CacheMiddleware(gated, store=PurgedAlways(1 << 20))
+    answers = await asyncio.wait_for(herd(app, gated, 10), 10)
+    assert all(exchange.complete and exchange.status == 200 for exchange in answers)
+    # One leads in the first turn and in each of the two that are retaken; the rest go at once.
+    assert (gated.calls, gated.most) == (10, 7)
+
+
+async def test_c18_all_turns_together_take_no_longer_than_the_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gated, patience, follow = Gated(FRESH), [], Flight.follow
+    app = CacheMiddleware(gated, collapse_timeout=5)
+
+    async def noted(self: Flight, suits: Any, seconds: float) -> Any:
+        patience.append(seconds)
+        return await follow(self, suits, seconds)
+
+    monkeypatch.setattr(Flight, "follow", noted)
+    early = await asking(app, 1)
+    await app.cache.purge_all()
+    late = await asking(app, 3)
+    await asyncio.sleep(0.1)  # time that the second turn does not have any more
+    gated.gate.set()
+    await asyncio.gather(*early, *late)
+    assert gated.calls == 2
+    assert len(patience) == 3 + 2
+    assert max(patience[3:]) <= max(patience[:3]) - 0.09
+
+
+async def test_c18_what_needs_another_variant_goes_before_the_leader_has_ended() -> None:
+    gated = Gated(FRESH, ("vary", "x-v"), chunks=2)
+    app = CacheMiddleware(gated)
+    stuck = asyncio.Event()
+
+    async def slow(message: Message) -> None:
+        if message["type"] == START:
+            await stuck.wait()
+
+    connection = Connection(http_scope("/x", headers=[("x-v", "a")]), on_send=slow)
+    leader = asyncio.create_task(connection.run(app))
+    await gated.entered.wait()
+    await app.cache.purge_all()
+    same = await asking(app, 3, headers=[("x-v", "a")])
+    other = await asking(app, 3, headers=[("x-v", "b")])
+    gated.gate.set()
+    answers = [await asyncio.wait_for(task, 5) for task in other]
+    assert not leader.done()
+    assert [exchange.collapsed for exchange in answers] == [False] * 3
+    stuck.set()
+    assert len({(await task).body for task in same}) == 1
+    assert gated.calls == 5
+
+
+# ------------------------------------------------------------------ Cache-Status (RFC 9211 §2.6)
+
+
+def told_of(answers: Sequence[Exchange]) -> list[str]:
+    """What Cache-Status says in each of *answers*, without its lifetime."""
+    found = [exchange.cache_status.partition("; ttl")[0] for exchange in answers]
+    return [one.removeprefix("asgi-cache; ") for one in found]
+
+
+USER = [("cookie", "user=ann")]
+COLLAPSED: list[tuple[str, list[Field], dict[str, Any], Sequence[Sequence[Field]], list[str]]] = [
+    (
+        "shared",
+        [FRESH],
+        {},
+        [()],
+        ["fwd=uri-miss; stored", "fwd=uri-miss; collapsed", "fwd=uri-miss; collapsed"],
+    ),
+    (
+        "not for this one",
+        [FRESH],
+        {},
+        [(), USER],
+        [
+            "fwd=uri-miss; stored",
+            "fwd=uri-miss; collapsed=?0; detail=not-shared",
+            "fwd=uri-miss; collapsed",
+        ],
+    ),
+    (
+        "not for others",
+        [("cache-control", "private")],
+        {},
+        [()],
+        ["fwd=uri-miss; detail=private", *["fwd=uri-miss; collapsed=?0; detail=private"] * 2],
+    ),
+    (
+        "not for others, who are known",
+        [("cache-control", "private")],
+        {"paths": {"/": 60}},
+        [USER],
+        ["fwd=bypass; detail=private", *["fwd=bypass; collapsed=?0; detail=private"] * 2],
+    ),
+    (
+        "without a lifetime",
+        [],
+        {},
+        [()],
+        [
+            "fwd=uri-miss; detail=no-lifetime",
+            *["fwd=uri-miss; collapsed=?0; detail=no-lifetime"] * 2,
+        ],
+    ),
+    (
+        "another variant",
+        [FRESH, ("vary", "x-v")],
+        {},
+        [[("x-v", "a")], [("x-v", "b")]],
+        [
+            "fwd=uri-miss; stored",
+            "fwd=uri-miss; stored; collapsed=?0",
+            "fwd=uri-miss; collapsed",
+        ],
+    ),
+    ("too many", [FRESH], {"max_followers": 0}, [()], ["fwd=uri-miss; stored"] * 3),
+    ("switched off", [FRESH], {"collapse_timeout": 0}, [()], ["fwd=uri-miss; stored"] * 3),
+]
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings", "headers", "told"),
+    [row[1:] for row in COLLAPSED],
+    ids=[row[0] for row in COLLAPSED],
+)
+async def test_what_cache_status_says_of_waiting(
+    lines: list[Field],
+    settings: dict[str, Any],
+    headers: Sequence[Sequence[Field]],
+    told: list[str],
+) -> None:
+    gated = Gated(*lines)
+    app = CacheMiddleware(gated, **settings)
+    assert told_of(await herd(app, gated, 3, headers)) == told
+
+
+@pytest.mark.parametrize(
+    ("status", "version", "told"),
+    [
+        (200, "one", ["fwd=stale; fwd-status=304; stored", "fwd=stale; collapsed"]),
+        (200, "two", ["fwd=stale; stored", "fwd=stale; collapsed"]),
+        (
+            503,
+            "one",
+            [
+                "fwd=stale; fwd-status=503; detail=stale-if-error",
+                "fwd=stale; collapsed; detail=stale-if-error",
+            ],
+        ),
+    ],
+)
+async def test_what_cache_status_says_of_waiting_where_something_is_stale(
+    clock: Clock, status: int, version: str, told: list[str]
+) -> None:
+    page = Revising(("cache-control", "max-age=10, stale-if-error=60"))
+    app = CacheMiddleware(page, store=MemoryStore(1 << 20, clock))
+    await drive(app)
+    clock.advance(11)
+    gate = asyncio.Event()
+
+    async def wait(scope: Scope) -> None:
+        await gate.wait()
+
+    page.before, page.status, page.version = wait, status, version
+    tasks = [asyncio.create_task(drive(app)) for _ in range(2)]
+    await turns()
+    gate.set()
+    assert told_of(await asyncio.gather(*tasks)) == told
+
+
+async def test_what_cache_status_says_of_who_takes_a_lost_leaders_place() -> None:
+    gated = Gated(FRESH)
+    app = CacheMiddleware(gated)
+    tasks = await asking(app, 3)
+    tasks[0].cancel()
+    await turns()
+    gated.gate.set()
+    assert told_of([await task for task in tasks[1:]]) == [
+        "fwd=uri-miss; stored; collapsed=?0",
+        "fwd=uri-miss; collapsed",
+    ]
 
 
 # ------------------------------------------------------------------ without a store

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from asgi_cache import wrap
-from asgi_cache.demo import shop
+from asgi_cache.demo import shop, tables
 from asgi_cache.demo import story as demo
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def test_told_by_cache_status(cache_status: str | None, told: tuple[str, str]) -
     ("seconds", "text"), [(0.0000499, "0.05 ms"), (0.0042, "4.20 ms"), (0.05551, "55.5 ms")]
 )
 def test_in_milliseconds(seconds: float, text: str) -> None:
-    assert demo.in_milliseconds(seconds) == text
+    assert tables.in_milliseconds(seconds) == text
 
 
 def test_its_settings_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tomllib
@@ -124,6 +125,64 @@ async def test_the_snippet_about_purging_purges(redis_url: str, namespace: str) 
     await names["cache"].aclose()
 
 
+async def test_the_handler_that_purges_does_so_and_survives_a_failure() -> None:
+    (snippet,) = [block for block in blocks("python") if "from_scope(request.scope)" in block]
+    prices = iter(range(9))
+
+    async def shown(id: int) -> int:  # noqa: A002 - the template's name
+        return next(prices)
+
+    wrapped = "app = asgi_cache.wrap(app)\n"
+    assert snippet.endswith(wrapped)
+    names: dict[str, Any] = {}
+    exec(compile(snippet.removesuffix(wrapped), "README.md", "exec"), names)
+    names["app"].get("/products/{id}")(shown)
+    app = asgi_cache.wrap(names["app"], paths={"/products/{id}": 60})
+    await drive(app, "/products/7")
+    assert (await drive(app, "/products/7")).body == b"0"
+    answer = await drive(app, "/products/7/price", method="POST")
+    assert (answer.status, answer.body) == (200, b'{"purged":true}')
+    assert (await drive(app, "/products/7")).body == b"1"
+    # Nobody listens on port 1: the purge by URL raises nothing, that of the group is told.
+    async with contextlib.aclosing(asgi_cache.Cache(store="redis://127.0.0.1:1/0")) as cache:
+        app = asgi_cache.wrap(names["app"], cache=cache)
+        answer = await drive(app, "/products/7/price", method="POST")
+        assert (answer.status, answer.body) == (200, b'{"purged":false}')
+
+
+async def test_what_readme_says_of_head_and_range_within_the_window() -> None:
+    lines = [(b"cache-control", b"max-age=0, stale-while-revalidate=60")]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": lines})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    wrapped = asgi_cache.wrap(app)
+    await drive(wrapped, "/")
+    assert (await drive(wrapped, "/", method="HEAD")).hit
+    assert (await drive(wrapped, "/", headers=[("Range", "bytes=0-1")])).body == b"pa"
+    lines[:] = [(b"cache-control", b"max-age=0"), (b"etag", b'"1"')]
+    await drive(wrapped, "/beyond")
+    for reason, options in (
+        ("head", {"method": "HEAD"}),
+        ("range", {"headers": [("Range", "bytes=0-1")]}),
+    ):
+        status = (await drive(wrapped, "/beyond", **options)).cache_status
+        assert status.endswith(f"; detail={reason}")
+
+
+async def test_a_rule_with_groups_says_no_cache_alone() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    rule = {"ttl": 60, "groups": ["g"], "stale_while_revalidate": 30, "stale_if_error": 30}
+    wrapped = asgi_cache.wrap(app, paths={"/g": rule, "/p": {**rule, "groups": []}})
+    assert (await drive(wrapped, "/g")).field("cache-control") == "no-cache"
+    told = "max-age=60, stale-while-revalidate=30, stale-if-error=30"
+    assert (await drive(wrapped, "/p")).field("cache-control") == told
+
+
 def test_the_toml_file_is_one(tmp_path: Path) -> None:
     text = blocks("toml")[0]
     file = tmp_path / "asgi-cache.toml"
@@ -183,9 +242,19 @@ def test_each_framework_has_its_tested_snippet() -> None:
         assert f"```python\n{snippet.rstrip()}\n```" in README, framework
 
 
-@pytest.mark.parametrize("name", ["throughput", "techniques"])
+@pytest.mark.parametrize("name", sorted(tables()))
 def test_the_measured_tables_are_the_results(name: str) -> None:
     assert f"<!-- table: {name} -->\n{tables()[name]}" in README
+
+
+def test_the_table_of_long_runs_names_every_variable_with_its_default() -> None:
+    found: dict[str, str] = {}
+    for folder in ("security", "lifecycle", "property"):
+        for path in (ROOT / "tests" / folder).glob("*.py"):
+            read = re.findall(r'environ\.get\("([A-Z_]+)"(?:, "(\d+)")?\)', path.read_text("utf-8"))
+            found |= {name: default or "none" for name, default in read}
+    shown = {name: cells[0] for name, cells in table("long-runs").items()}
+    assert shown == {name: text for name, text in found.items() if not name.endswith("_SEED")}
 
 
 def test_links_within_the_repository_lead_somewhere() -> None:

@@ -195,7 +195,7 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ("rule", rule_of, rule_of),
     ("authorities", ["Shop.Example:8443", "[::1]:80"], ("shop.example:8443", "[::1]:80")),
     ("max_body_bytes", 1, 1),
-    ("store_timeout", 1, 1.0),
+    ("request_store_timeout", 1, 1.0),
     ("name", "my cache", "my cache"),
     ("honor_request_directives", True, True),
     ("debug_token", '!~"\\,;', '!~"\\,;'),
@@ -277,6 +277,7 @@ REFUSED: list[tuple[str, object, str, str]] = [
     ("near_bytes", -1, "-1", "a whole number of bytes from 0 to 2**62"),
     ("near_bytes", 1.5, "1.5", "a whole number of bytes from 0 to 2**62"),
     ("near_bytes", 0, "0", "with store = 'memory://' is a whole number of bytes above 0"),
+    ("store_timeout", 0.2, "0.2", "at most request_store_timeout, which is 0.15"),
     *(
         (name, value, "", FIELD_NAMES)
         for name in ("targeted_fields", "key_fields", "unstored_fields")
@@ -352,6 +353,43 @@ def test_an_unknown_name_is_refused(name: str, hint: str) -> None:
     assert "hunter2" not in text
 
 
+FORM = "redis://user:password@host:port/0, special characters percent-encoded"
+PORT = "is no port, which is a number from 1 to 65535"
+DATABASE = "is no database, which is a number such as 0"
+
+
+@pytest.mark.parametrize(
+    ("url", "end"),
+    [
+        ("redis://h:port/0", f"{FORM}; 'port' {PORT}."),
+        ("redis://h:65536", f"{FORM}; '65536' {PORT}."),
+        ("redis://u:hunter2@h:0/0", f"{FORM}; '0' {PORT}."),
+        ("redis://u:hun/ter2@h:1:2/0", f"{FORM}; '1:2' {PORT}."),
+        ("redis://[::1]:\u0661", f"{FORM}; '\u0661' {PORT}."),
+        ("redis://h:6379/zero?password=hunter2", f"{FORM}; 'zero' {DATABASE}."),
+        ("redis://:hunter2@[::1]/100000", f"{FORM}; '100000' {DATABASE}."),
+        ("redis://h/0/1", f"{FORM}; '0/1' {DATABASE}."),
+        ("redis://u:hunter2@x:y@h:1/0", f"{FORM}."),
+        ("redis://h:1/0?password=hunt@er2:x/y", None),
+        ("redis://[::1/0", f"{FORM}."),
+    ],
+)
+def test_what_is_wrong_in_a_stores_url_is_named(url: str, end: str | None) -> None:
+    if end is None:
+        assert Settings(store=url).store == url
+        return
+    text = refusal(store=url)
+    assert text.endswith(f": allowed is {end}")
+    assert "ter2" not in text
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2/0", "redis://:hunter2"])
+def test_what_may_be_a_password_is_not_named_as_a_port(url: str) -> None:
+    text = refusal(store=url)
+    assert text.endswith(f": allowed is {FORM}.")
+    assert "hunter2" not in text
+
+
 def test_each_problem_has_its_own_line() -> None:
     text = refusal(keep=-1, stor="memory://", name="", paths={"/a": -1, "/b": {"ttl": "x"}})
     assert [line.partition(" = ")[0].partition(":")[0] for line in text.splitlines()] == [
@@ -369,6 +407,15 @@ def test_a_long_value_is_cut() -> None:
 
 def test_near_bytes_may_be_zero_with_another_store() -> None:
     assert Settings(store="redis://localhost", near_bytes=0).near_bytes == 0
+
+
+def test_one_operation_may_not_take_longer_than_all_of_a_request() -> None:
+    text = "store_timeout = 0.1: allowed is at most request_store_timeout, which is 0.05."
+    assert refusal(request_store_timeout=0.05) == text
+    same = Settings(store_timeout=5, request_store_timeout=5)
+    assert same.store_timeout == same.request_store_timeout
+    with pytest.raises(ConfigurationError, match="request_store_timeout, which is 5"):
+        same.model_copy(update={"store_timeout": 6})
 
 
 @pytest.mark.parametrize("name", ["X-API-Key", "x-amzn-oidc-data"])

@@ -93,16 +93,19 @@ REFUSED_TEXT: list[tuple[str, str, str, str]] = [
     ("default_ttl", "\u0661", "= '\u0661'", "a number of seconds"),
     ("default_ttl", "nan", "= 'nan'", "a number of seconds"),
     ("default_ttl", "1e999", "= inf", "a number of seconds"),
-    ("keep", "null", "= None", "a number of seconds"),
+    ("keep", "null", "= null", "a number of seconds"),
     ("keep", "9" * 5000, "= inf", "a number of seconds"),
     ("max_body_bytes", "1.5", "= 1.5", "a whole number of bytes"),
     ("max_body_bytes", "1MiB", "= '1MiB'", "a whole number of bytes"),
     ("cookies", "Ignore", "= 'Ignore'", "'explicit' or 'ignore'"),
-    ("response_time", "none", "= 'none'", "'ms' or 's' or False"),
-    ("authorities", "a.example", "= 'a.example'", 'JSON, for example ["a", "b"]'),
+    ("response_time", "none", "= 'none'", "'ms' or 's' or false"),
+    ("response_time", "None", "= 'None'", "'ms' or 's' or false"),
+    ("default_ttl", "soon", "= 'soon'", "to 2147483647, or not set."),
+    ("authorities", "a.example", "= 'a.example'", 'a list in JSON, for example ["a", "b"]; Exp'),
     ("authorities", '"a.example"', "= 'a.example'", "a list of hosts"),
     ("authorities", "[" * 100_000, "= '[[", "JSON"),
-    ("paths", "{", "= '{'", "JSON"),
+    ("paths", "{", "= '{'", 'a table in JSON, for example {"/products/{id}": 60}; Expecting '),
+    ("paths", '{"/a": bad}', "bad", "Expecting value (at character 8)"),
     ("paths", "[]", "= []", "a table of path templates"),
     ("paths", '{"/a": 60, "/a": false}', "", "no key of an object occurs twice"),
 ]
@@ -120,6 +123,27 @@ def test_a_wrong_variable_is_refused(
     assert allowed in message
     assert f"(from {variable})" in message
     assert "hunter2" not in message
+
+
+def test_files_and_variables_are_answered_in_their_own_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(
+        "ASGI_CACHE_PATHS",
+        '{"/True": true, "/a": {"public": null}, "/b": {"query": [null, true, "None or True"]}, '
+        '"/c": {"ttl": false}}',
+    )
+    here = "(from ASGI_CACHE_PATHS): allowed is"
+    first, *lines = refusal().splitlines()
+    assert first.startswith(f'paths["/True"] = true {here} a number')
+    assert lines == [
+        f'paths["/a"].public = null {here} true or false.',
+        f"paths[\"/b\"].query = [null, true, 'None or True'] {here} "
+        "a list of names of query parameters; null is not one, or not set.",
+        f'paths["/c"].ttl = false {here} a number of seconds from 0 to 2147483647, or not set.',
+    ]
+    monkeypatch.delenv("ASGI_CACHE_PATHS")
+    assert refusal(etag=None) == "etag = None: allowed is True or False."
 
 
 def test_a_number_within_json_is_not_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +275,14 @@ def test_a_wrong_file_is_refused(
         (None, "cannot be read: No such file or directory"),
         (b"a = ", "is not TOML: "),
         (b"store = 'redis://:hunter2@h'\nstore = 1", "is not TOML: "),
+        (
+            b"keep = 1\n store = redis://:hunter2@h",
+            "(at line 2, column 10); this is the line of store: texts stand in quotes; true, false",
+        ),
+        (b"etag = True", "this is the line of etag: texts stand in quotes; true, false and num"),
+        (b"[paths]\n/a = 60", "(at line 2, column 1); a path template stands in double quotes."),
+        (b"[paths]\na/b = 60", "column 2); a text stands in quotes, and so does a key such as"),
+        (b"secret = [\n  hunter2hunter2hunter2=1,\n]", "line 2, column 3); a text stands in"),
         (b"a = '\xff'", "is not UTF-8"),
         (b"a = " + b"[" * 100_000, "is not TOML"),
     ],
@@ -334,7 +366,7 @@ def test_load_tells_where_each_setting_comes_from(
     settings, sources = load(None, {"keep": 3})
     assert settings == Settings(keep=3)
     assert list(sources) == list(Settings.model_fields)
-    assert sources["keep"] == "keyword"
+    assert sources["keep"] == "command line"
     assert sources["max_ttl"] == "asgi_cache_max_ttl"
     assert sources["name"] == str(toml)
     assert sources["store"] == "default"
@@ -384,6 +416,7 @@ def test_load_refuses_what_settings_refuse(tmp_path: Path, toml: Path) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load(None, {"stor": 1, "store": "redis://:hunter2@h/x"})
     lines = str(refused.value).splitlines()
+    assert "= 'redis://:***@h/x' (from command line): " in lines[2]
     assert [line.partition(":")[0] for line in lines] == [
         "stor",
         f"kep (from {toml})",

@@ -437,6 +437,86 @@ async def test_c15_a_stale_response_stands_in_for_an_exception(
         await drive(app, headers=fields)
 
 
+AS_THEY_CAME: list[tuple[str, dict[str, Any], int, bytes]] = [
+    ("head", {"method": "HEAD"}, 200, b""),
+    ("range", {"headers": [("range", "bytes=1-1")]}, 206, b"n"),
+    ("request-no-store", {"headers": [("cache-control", "no-store")]}, 200, b"one"),
+    ("head", {"method": "HEAD", "headers": [("if-none-match", '"one"')]}, 304, b""),
+]
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.4"])
+@pytest.mark.parametrize(("reason", "options", "status", "body"), AS_THEY_CAME)
+async def test_c15_it_stands_in_for_what_goes_to_the_app_as_it_came(
+    clock: Clock,
+    reason: str,
+    options: dict[str, Any],
+    status: int,
+    body: bytes,
+    version: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    page = Revising(ERROR_WINDOW)
+    app = cached(page, clock)
+    await drive(app)
+    clock.advance(11)
+    page.status = 503
+    exchange = await drive(app, spec_version=version, **options)
+    assert (exchange.status, exchange.body, exchange.field("age")) == (status, body, "11")
+    assert exchange.complete
+    assert exchange.cache_status == (
+        "asgi-cache; fwd=stale; fwd-status=503; detail=stale-if-error; ttl=-1"
+    )
+    page.failure = KeyError("own")
+    with caplog.at_level(logging.WARNING, "asgi_cache"):
+        exchange = await drive(app, **options)
+    assert (exchange.status, exchange.body) == (status, body)
+    assert exchange.cache_status == "asgi-cache; fwd=stale; detail=stale-if-error; ttl=-1"
+    assert ["own" in str(record.exc_info) for record in caplog.records] == [True]
+    counts = app.cache.metrics.by_label()
+    assert (counts["decision.stale-on-error"], counts[f"refusal.{reason}"]) == (2, 2)
+    # The app saw each as it came, but for a HEAD that may freshen, which is as a fill is.
+    assert page.calls == 3
+    assert {scope["method"] for scope in page.scopes[1:]} == {options.get("method", "GET")}
+    for name, value in options.get("headers", ()):
+        assert page.fields()[name.encode()] == value.encode()
+    # Nothing of it is stored: the window ends when it did.
+    page.failure = None
+    assert app.cache.metrics.stores == 1
+    clock.advance(60)
+    exchange = await drive(app, **options)
+    assert exchange.status == 503
+    assert exchange.cache_status == f"asgi-cache; fwd=stale; detail={reason}"
+
+
+@pytest.mark.parametrize(
+    ("reason", "options"), [(reason, options) for reason, options, _, _ in AS_THEY_CAME[:3]]
+)
+async def test_what_goes_to_the_app_as_it_came_has_the_apps_answer(
+    clock: Clock, reason: str, options: dict[str, Any]
+) -> None:
+    page = Revising(ERROR_WINDOW)
+    app = cached(page, clock)
+    await drive(app)
+    clock.advance(11)
+    page.version = "two"
+    exchange = await drive(app, **options)
+    assert exchange.body == (b"" if reason == "head" else b"two")
+    assert exchange.cache_status == f"asgi-cache; fwd=stale; detail={reason}"
+    assert app.cache.metrics.stores == 1
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": START, "status": 200, "headers": []})
+        raise ValueError("half-way")
+
+    await app.cache.purge_all()
+    page.version = "three"
+    await drive(app)
+    clock.advance(11)
+    with pytest.raises(ValueError, match="half-way"):
+        await drive(CacheMiddleware(broken, cache=app.cache), **options)
+
+
 @pytest.mark.parametrize("status", [400, 404, 410, 501, 505])
 async def test_no_other_status_is_stood_in_for(clock: Clock, status: int) -> None:
     page = Revising(ERROR_WINDOW)

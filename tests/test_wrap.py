@@ -68,6 +68,17 @@ def test_wrap_is_timing_around_the_cache() -> None:
     assert app.app.app is recorder
 
 
+@pytest.mark.parametrize("construct", [asgi_cache.wrap, CacheMiddleware, TimingMiddleware])
+@pytest.mark.parametrize(("app", "named"), [(None, "NoneType"), ("shop:app", "str")])
+def test_what_is_no_app_is_refused(
+    construct: Callable[..., ASGIApp], app: object, named: str
+) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"^app is of type {named}; it must be an ASGI app"
+    ):
+        construct(app)
+
+
 async def test_settings_keywords_and_both() -> None:
     settings = Settings(name="mine", paths=PAGE)
     for app in (
@@ -355,7 +366,7 @@ async def test_a_purge_of_a_group_is_none_of_the_requests_own_page() -> None:
 async def test_a_purge_names_one_thing() -> None:
     async def page(request: Request) -> PlainTextResponse:
         handle = from_scope(request.scope)
-        with pytest.raises(ConfigurationError, match="one of them"):
+        with pytest.raises(ConfigurationError, match=r"one of them, or purge_all\(\)"):
             await handle.purge("/page", group="g")
         with pytest.raises(ConfigurationError, match="one of them"):
             await handle.purge()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Final
 from asgi_cache import Cache, StoreError, wrap
 from asgi_cache.cli.serving import CommandError, PortInUseError, listen, load_app, url_of
 from asgi_cache.settings import Settings, load
-from asgi_cache.settings.sources import KEYWORD, read_number
+from asgi_cache.settings.files import FOUND, GIVEN, File
+from asgi_cache.settings.loading import configuration_file
+from asgi_cache.settings.sources import DEFAULT, read_number
 from asgi_cache.stores.base import RESPONSE_SLOT
 
 if TYPE_CHECKING:
@@ -81,26 +84,43 @@ def check(options: argparse.Namespace) -> None:
     from rich.text import Text
 
     settings, sources = load_settings(options)
+    answer = answer_of(settings, sources["store"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
     table.add_column("source", overflow="fold")
     for name, value in settings.shown().items():
-        source = "command line" if sources[name] == KEYWORD else sources[name]
-        style = "dim" if source == "default" else "bold"
-        table.add_row(name, Text(in_words(value)), Text(source), style=style)
+        style = "dim" if sources[name] == DEFAULT else "bold"
+        table.add_row(name, Text(in_words(value)), Text(sources[name]), style=style)
     make_console().print(table)
-    if settings.store == MEMORY:
-        answer = "lies in each server process: there is nothing to connect to"
-    else:
-        seconds = asyncio.run(seconds_to_answer(settings))
-        answer = f"answers in {seconds * 1e3:.1f} ms"
-        if seconds > settings.store_timeout:
-            answer += (
-                f", after store_timeout ({settings.store_timeout:g} s): requests would go on "
-                "without the cache"
-            )
+    say(f"file: {told_of(configuration_file(options.config, Path()))}")
     say(f"store: {settings.shown()['store']} {answer}")
+
+
+def answer_of(settings: Settings, source: str) -> str:
+    """What there is to say of the store, named by *source*. Raises CommandError."""
+    if settings.store == MEMORY:
+        return "lies in each server process: there is nothing to connect to"
+    seconds = asyncio.run(seconds_to_answer(settings, f" (from {source})"))
+    answer = f"answers in {seconds * 1e3:.1f} ms"
+    if seconds <= settings.store_timeout:
+        return answer
+    return (
+        f"{answer}, after store_timeout ({settings.store_timeout:g} s): requests would go on "
+        "without the cache"
+    )
+
+
+def told_of(file: File | None) -> str:
+    """Which file the settings are from, and whether an app reads the same one."""
+    if file is None:
+        return "none (an app reads the one that ASGI_CACHE_CONFIG names, and no other)"
+    if file.how not in (GIVEN, FOUND):
+        return f"{file.name}, {file.how}, for an app as well"
+    return (
+        f"{file.name}, {file.how}. An app does not read it unless told to: "
+        f"ASGI_CACHE_CONFIG={shlex.quote(str(file.path.absolute()))}"
+    )
 
 
 def purge(options: argparse.Namespace) -> None:
@@ -156,9 +176,13 @@ async def carry_out(settings: Settings, options: argparse.Namespace) -> None:
             )
 
 
-async def seconds_to_answer(settings: Settings) -> float:
-    """How long the store takes to answer a read, once connected. Raises CommandError."""
-    cache = Cache(settings.model_copy(update={"store_timeout": PATIENCE}))
+async def seconds_to_answer(settings: Settings, named: str = "") -> float:
+    """How long the store takes to answer a read, once connected. Raises CommandError.
+
+    *named*: where the store's URL stands.
+    """
+    patience = {"store_timeout": PATIENCE, "request_store_timeout": PATIENCE}
+    cache = Cache(settings.model_copy(update=patience))
     try:
         began = 0.0
         for _ in ("the first also connects", "the second is timed"):
@@ -168,7 +192,7 @@ async def seconds_to_answer(settings: Settings) -> float:
     except StoreError as error:
         reason = str(error).removeprefix("read: ")
         shown = settings.shown()["store"]
-        raise CommandError(f"the store {shown} does not answer: {reason}") from None
+        raise CommandError(f"the store {shown}{named} does not answer: {reason}") from None
     finally:
         await close(cache)
 
@@ -209,7 +233,7 @@ def paths_of(given_ttls: Sequence[str]) -> dict[str, object]:
 def in_words(value: object) -> str:
     """A setting's value as a person reads it."""
     if isinstance(value, Mapping):
-        rules = [f"{template} = {in_json(rule)}" for template, rule in value.items()]
+        rules = [f"{template} = {in_json(rounded(rule))}" for template, rule in value.items()]
         return "\n".join(rules) or "-"
     if isinstance(value, tuple):
         return ", ".join(value) or "-"
@@ -218,6 +242,16 @@ def in_words(value: object) -> str:
     if isinstance(value, str):
         return value
     return "-" if value is None else in_json(value)
+
+
+def rounded(rule: object) -> object:
+    """*rule* with its whole seconds as whole numbers, as people write them."""
+    if not isinstance(rule, Mapping):
+        return rule
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in rule.items()
+    }
 
 
 def in_json(value: object) -> str:

@@ -2,7 +2,8 @@
 
 They go over loopback through a real server, which serves the shop twice: behind the cache, and on a
 second port with the cache's kill switch. What is shown of an answer is read from its fields. What
-must not be here: the shop (``shop``), options, sockets and errors for people (``cli``).
+must not be here: the shop (``shop``), how tables look (``tables``), options, sockets and errors for
+people (``cli``).
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import http_sf
 import httpx
 import uvicorn
-from rich import box
-from rich.table import Table
 
 from asgi_cache import Cache, Settings, wrap
 from asgi_cache.cli.serving import url_of
 from asgi_cache.demo.shop import PATHS, make_shop
+from asgi_cache.demo.tables import comparison_table, story_table
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from rich.console import Console
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -177,8 +177,8 @@ async def tell(settings: Settings, cached: str, uncached: str, console: Console)
         answers = [first, *[await asked(client, cached, step, first) for step in BEFORE[1:]]]
         compared = await compare(client, cached, uncached)
         answers += [await asked(client, cached, step, first) for step in AFTER]
-    console.print(story_table(answers))
-    console.print(comparison_table(compared))
+    console.print(story_table((*BEFORE, *AFTER), answers))
+    console.print(comparison_table(compared, f"GET {PRODUCT}, median of {ROUNDS} each, in turn"))
     console.print(
         f"{compared.hits} of the {ROUNDS} cached ones were hits. Client and server share one "
         "process; uncached is the same app on a second port, with enabled = false.",
@@ -237,52 +237,6 @@ async def compare(client: httpx.AsyncClient, cached: str, uncached: str) -> Comp
         median(one.server_seconds for one, _ in pairs),
         median(one.server_seconds for _, one in pairs),
     )
-
-
-# ---------------------------------------------------------------------- what is shown
-
-
-def story_table(answers: Sequence[Answer]) -> Table:
-    """The story: two lines a request."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=False)
-    table.add_column("request", overflow="fold")
-    table.add_column("code", no_wrap=True)
-    table.add_column("decision", no_wrap=True)
-    table.add_column("reason")
-    table.add_column("age", justify="right", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    for step, answer in zip((*BEFORE, *AFTER), answers, strict=True):
-        style = "green" if answer.decision == "hit" else "yellow"
-        table.add_row(
-            f"[bold]{step.method} {step.path}[/]\n  [dim]{step.why}[/]",
-            str(answer.status),
-            f"[{style}]{answer.decision}[/]",
-            answer.reason,
-            answer.age,
-            in_milliseconds(answer.seconds),
-        )
-    return table
-
-
-def comparison_table(compared: Comparison) -> Table:
-    """The comparison, each line with what was measured."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(f"GET {PRODUCT}, median of {ROUNDS} each, in turn")
-    for name in ("cached", "uncached", "ratio"):
-        table.add_column(name, justify="right")
-    for name, cached, uncached in (
-        ("as the client sees it", compared.cached, compared.uncached),
-        ("in the server (X-Response-Time)", compared.server_cached, compared.server_uncached),
-    ):
-        ratio = f"{uncached / cached:.0f}x" if cached else "-"
-        times = in_milliseconds(cached), in_milliseconds(uncached)
-        table.add_row(name, *times, f"[bold]{ratio}[/]")
-    return table
-
-
-def in_milliseconds(seconds: float) -> str:
-    """*seconds* with the digits that mean something."""
-    return f"{seconds * 1e3:.{2 if seconds < 0.01 else 1}f} ms"
 
 
 def invite(settings: Settings, cached: str, uncached: str, console: Console) -> None:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from asgi_cache.policy.freshness import Caching, Lifetime
     from asgi_cache.settings import Rule
 
-COLLAPSED: Final = b"; collapsed"
-"""Another request's fill answered this one (RFC 9211 §2.6)."""
 STOOD_IN: Final = b"; detail=stale-if-error"
 
 
@@ -83,26 +81,41 @@ def generated_etag(body: bytes) -> Line:
 
 
 def forward_status(
-    name: bytes, decision: Decision, refusal: Refusal | None, stored: bool
+    name: bytes,
+    decision: Decision,
+    refusal: Refusal | None,
+    stored: bool,
+    *,
+    collapsed: bool | None = None,
 ) -> Line | None:
     """The Cache-Status of a request that went to the app (RFC 9211 §2.2); ``None``: none."""
     if decision.cache_status is None:
         return None
-    return b"cache-status", b"%b; %b" % (name, forwarded(decision, refusal, stored))
+    told = forwarded(decision, refusal, stored, collapsed=collapsed)
+    return b"cache-status", b"%b; %b" % (name, told)
 
 
 def forwarded(
-    decision: Decision, refusal: Refusal | None, stored: bool, *, status: int | None = None
+    decision: Decision,
+    refusal: Refusal | None,
+    stored: bool,
+    *,
+    status: int | None = None,
+    collapsed: bool | None = None,
 ) -> bytes:
     """The parameters of :func:`forward_status`.
 
     *status*: what the app answered, where the client gets another one (RFC 9211 §2.3).
+    *collapsed*: whether another request's fill answered this one, ``False`` where it has waited
+    for one and the app had to be asked all the same (§2.6); ``None``: it has not waited.
     """
     value = decision.cache_status or b""
     if status is not None:
         value += b"; fwd-status=%d" % status
     if stored:
         value += b"; stored"
+    if collapsed is not None:
+        value += b"; collapsed" if collapsed else b"; collapsed=?0"
     if refusal is not None:
         value += b"; detail=" + refusal.label.encode("ascii")
     return value

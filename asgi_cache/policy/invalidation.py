@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING, Final
 
 from asgi_cache.fields import parse_groups
 from asgi_cache.policy.folding import fold_query
-from asgi_cache.policy.keys import EPOCH, Target, group_stamps, target_of, target_stamp
-from asgi_cache.policy.storing import MAX_GROUPS
+from asgi_cache.policy.grouping import MAX_GROUPS
+from asgi_cache.policy.keys import (
+    EPOCH,
+    MAX_TARGET_BYTES,
+    Target,
+    group_stamps,
+    target_of,
+    target_stamp,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from asgi_cache.model import RequestHead, ResponseHead
     from asgi_cache.settings import Settings
 
+MAX_URL_BYTES: Final = MAX_TARGET_BYTES + 512
+"""A target, with a scheme and the longest authority in front of it."""
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PROPFIND", "REPORT"})
 """RFC 9110 §9.2.1, RFC 10008, and the safe ones of WebDAV; any other method may change things."""
 
@@ -40,7 +51,7 @@ def targets_to_invalidate(
     own = Target(authority, request.raw_path, query)
     found = [own]
     for name in (b"location", b"content-location"):
-        for value in head.values(name):
+        for value in bounded(head.values(name)):
             url = value.decode("utf-8", "surrogateescape")
             target = target_of(url, settings, own, request.root_path)
             if target is not None and target.authority == authority:
@@ -51,3 +62,15 @@ def targets_to_invalidate(
         stamps.append(EPOCH)
         stamps += [group_stamps(group, authority)[1] for group in groups[:MAX_GROUPS]]
     return tuple(dict.fromkeys(stamps))
+
+
+def bounded(values: Sequence[bytes]) -> Iterator[bytes]:
+    """Those of *values* that may name what is stored, and together are no longer than one may be.
+
+    To resolve a reference takes longer than to receive it.
+    """
+    room = MAX_URL_BYTES
+    for value in values:
+        if len(value) <= room:
+            room -= len(value)
+            yield value

@@ -201,6 +201,25 @@ def decide_closer(screened: Screened, stored: StoredResponse, now: float) -> Dec
     return Decision.STALE
 
 
+def decide_again(
+    screened: Screened,
+    stored: StoredResponse | None,
+    decision: Decision,
+    miss: Decision,
+    now: float,
+) -> Decision:
+    """What *decision* is for a request that has waited since, where *stored* is selected now.
+
+    *miss*: where nothing is. The app is to be asked in any case, so that nothing else changes.
+    """
+    if stored is None:
+        return miss
+    again = decide(screened, stored, now)
+    if again.action is Action.VALIDATE:
+        return again
+    return Decision.STALE if again.action is Action.SERVE_AND_REVALIDATE else decision
+
+
 def accepts(asked: Directives, age: float, left: float) -> bool:
     """Whether a request's directives accept a response of this *age*, fresh for *left* seconds.
 

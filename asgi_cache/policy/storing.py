@@ -6,11 +6,11 @@ returns the response as numbers and lines that a hit sends without another look 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asgi_cache.fields import is_any, is_field_name, parse_entity_tag, parse_groups, split_list
+from asgi_cache.fields import is_any, is_field_name, parse_entity_tag, split_list
 from asgi_cache.fields.dates import parse_date
+from asgi_cache.fields.syntax import MAX_PARSED_BYTES
 from asgi_cache.model import EntityTag, ResponseHead, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.emission import emitted_cache_control
@@ -23,6 +23,7 @@ from asgi_cache.policy.freshness import (
     requires_validation,
     stale_windows,
 )
+from asgi_cache.policy.grouping import groups_of
 from asgi_cache.policy.keys import MAX_NOMINATED, nominated_values
 from asgi_cache.settings.plan import lower_names
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from asgi_cache.policy.freshness import Caching, Lifetime
     from asgi_cache.settings import Rule, Settings
     from asgi_cache.settings.plan import CompiledRule
-
-MAX_GROUPS: Final = 128
-"""Groups of one response; RFC 9875 §2 asks for 32 at least."""
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -63,8 +61,6 @@ UNDERSTOOD_STATUSES: Final = frozenset(
 
 ANSWERS: Final = frozenset({200, 203})
 """What an anonymous fill may answer to a request with credentials, unless a rule names more."""
-
-PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Exchange(NamedTuple):
@@ -103,7 +99,7 @@ def admit(
     names = nominated_names(exchange, head, settings, rule)
     if isinstance(names, Refusal):
         return names
-    groups = groups_of(exchange, head, rule)
+    groups = groups_of(head, rule, exchange.params)
     if groups is None:
         return Refusal.GROUPS
     now = exchange.response_time
@@ -197,8 +193,10 @@ def nominated_names(
 ) -> tuple[bytes, ...] | Refusal:
     """The request fields this response varies by (§4.1): those of Vary, and those implied.
 
-    A member that names no field may mean anything: it reads as ``*``.
+    A member that names no field may mean anything: it reads as ``*``. Too long a Vary is not read.
     """
+    if sum(map(len, head.values(b"vary"))) > MAX_PARSED_BYTES:
+        return Refusal.VARY_TOO_MANY
     names = set(exchange.known_names)
     for value in head.values(b"vary"):
         for member in split_list(value):
@@ -216,29 +214,6 @@ def nominated_names(
     if head.values(b"content-encoding"):
         names.add(ACCEPT_ENCODING)
     return tuple(sorted(names)) if len(names) <= MAX_NOMINATED else Refusal.VARY_TOO_MANY
-
-
-def rule_groups(rule: Rule | None, params: Mapping[str, str]) -> list[str]:
-    """The groups of a rule with the parameters of its path put in."""
-    if rule is None:
-        return []
-    return [PLACEHOLDER.sub(lambda found: params.get(found[1], ""), group) for group in rule.groups]
-
-
-def groups_of(exchange: Exchange, head: ResponseHead, rule: Rule | None) -> tuple[str, ...] | None:
-    """The groups of the rule, then those that Cache-Groups names (RFC 9875); ``None``: too many
-
-    or unreadable, so that a purge of one could not be kept to.
-    """
-    groups = rule_groups(rule, exchange.params)
-    lines = head.values(b"cache-groups")
-    if lines:
-        named = parse_groups(lines)
-        if named is None:
-            return None
-        groups += named
-    unique = tuple(dict.fromkeys(groups))
-    return unique if len(unique) <= MAX_GROUPS else None
 
 
 def as_stored(

@@ -1,119 +1,31 @@
 """What a setting may be: checks that return the value, or raise ``ValueError(what is allowed)``.
 
-Also how a refused value is quoted: passwords never, arbitrary objects by their type only. What must
-not be here: where a value comes from (``sources``), which setting it is for (``settings``).
+What must not be here: where a value comes from (``sources``), which setting it is for
+(``settings``), how a refusal is worded and what it may quote (``refusals``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from asgi_cache.errors import ConfigurationError
+from asgi_cache.settings.refusals import REDACTED, Problem, RefusalError, quoted, redacted
 
 T = TypeVar("T")
 Check: TypeAlias = Callable[[object], T]
 
 LONGEST_SECONDS: Final = 2**31 - 1
 """RFC 9111 §1.2.2: the largest delta-seconds that every recipient can hold."""
-REDACTED: Final = "***"
+MOST_PORT: Final = 65535
 STORE_SCHEMES: Final = ("memory", "redis", "rediss", "unix")
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _AUTHORITY: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::[0-9]{1,5})?")
+_ADDRESS: Final = re.compile(r"(?:\[[^]]+\]|[^:\[\]]+)(?::(.*))?")
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(?:-[0-9A-Za-z]{1,8})*")
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET_OPTION: Final = re.compile(
-    r"([?&][^=&]*(?:pass|secret|token|auth|credential)[^=&]*=)[^&]*", re.IGNORECASE
-)
-_QUOTED_CHARACTERS: Final = 120
-
-
-class Problem(NamedTuple):
-    """One refusal."""
-
-    key: str
-    value: str | None
-    """Quoted; ``None`` where the key itself is wrong."""
-    text: str
-    source: str | None = None
-    """The variable or file where it stands; ``None``: it was given in code."""
-
-    def sentence(self) -> str:
-        """The whole refusal."""
-        value = "" if self.value is None else f" = {self.value}"
-        place = "" if self.source is None else f" (from {self.source})"
-        return f"{self.key}{value}{place}: {self.text}."
-
-
-class RefusalError(ConfigurationError):
-    """A :class:`ConfigurationError` that can still be taken apart by whoever knows more."""
-
-    def __init__(self, problems: Iterable[Problem], prefix: str = "") -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(f"{prefix}{one.sentence()}" for one in self.problems))
-
-
-def unknown(
-    name: str,
-    names: Iterable[str],
-    source: str | None = None,
-    shown: Callable[[str], str] = str,
-) -> Problem:
-    """*name* is not one of *names*; *shown* is how the allowed ones are written."""
-    known = list(names)
-    close = get_close_matches(name, known, n=1)
-    hint = (
-        f"(did you mean {shown(close[0])}?)"
-        if close
-        else f"(allowed are {', '.join(map(shown, known))})"
-    )
-    return Problem(quoted_key(name), None, f"there is no such setting {hint}", source)
-
-
-def redacted(text: str) -> str:
-    """*text* without what could be a password in a URL; errs on the side of hiding."""
-    head, at, tail = text.rpartition("@")
-    scheme, mark, userinfo = head.rpartition("://") if at else ("", "", "")
-    if at and _SECRET_OPTION.search(head):
-        return f"{scheme}{mark}{REDACTED}"
-    if at and (mark or ":" in head):
-        # From the first "://" on: an unescaped "/", "?" or "#" in a password must not end it.
-        scheme, mark, userinfo = head.partition("://") if mark else ("", "", head)
-        user, colon, _ = userinfo.partition(":")
-        text = f"{scheme}{mark}{user if colon else ''}{colon}{REDACTED}@{tail}"
-    return _SECRET_OPTION.sub(rf"\g<1>{REDACTED}", text)
-
-
-def quoted(value: object) -> str:
-    """*value* as an error may quote it: short, passwords redacted, objects by their type."""
-    text = _quoted(value)
-    return text if len(text) <= _QUOTED_CHARACTERS else f"{text[:_QUOTED_CHARACTERS]}..."
-
-
-def quoted_key(key: str) -> str:
-    """*key* as an error may quote it: as it is where it is a plain word."""
-    return key if key.isidentifier() else quoted(key)
-
-
-def _quoted(value: object) -> str:
-    match value:
-        case str():
-            return repr(redacted(value))
-        case None | bool() | float():
-            return repr(value)
-        case int() if value.bit_length() < 256:
-            return repr(value)
-        case list() | tuple():
-            return f"[{', '.join(map(_quoted, value))}]"
-        case Mapping():
-            return f"{{{', '.join(f'{_quoted(k)}: {_quoted(v)}' for k, v in value.items())}}}"
-        case _:
-            kind = value if isinstance(value, type) else type(value)
-            return f"<{kind.__module__}.{kind.__qualname__}>"
 
 
 def number(allowed: str, fits: Callable[[float], bool]) -> Check[float]:
@@ -295,10 +207,27 @@ def _store_url(url: str) -> str:
     except ValueError:
         well_formed = False
     if not well_formed or not _path_fits(scheme, parts.path):
-        raise ValueError(form)
+        raise ValueError(form + _wrong_part(scheme, redacted(url)))
     if parts.password == REDACTED:
         raise ValueError(f"{form}: this password is the mark that stands for a redacted one")
     return url
+
+
+def _wrong_part(scheme: str, shown: str) -> str:
+    """What is wrong with the port or the database in *shown*, a URL without its password."""
+    _, at, rest = shown.rpartition("@")
+    place = (rest if at else shown.partition("://")[2]).partition("?")[0]
+    address, _, database = place.partition("/")
+    # Without a host, what looks like a port may be a password.
+    found = _ADDRESS.fullmatch(address)
+    if scheme == "unix" or found is None:
+        return ""
+    port = found[1] or "1"
+    if not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) <= MOST_PORT):
+        return f"; {quoted(port)} is no port, which is a number from 1 to {MOST_PORT}"
+    if not _path_fits(scheme, f"/{database}"):
+        return f"; {quoted(database)} is no database, which is a number such as 0"
+    return ""
 
 
 def _path_fits(scheme: str, path: str) -> bool:

@@ -21,7 +21,7 @@ _ALWAYS_CREDENTIALS: Final = ("cookie", "authorization", "proxy-authorization")
 _LONGEST: Final = allowed.LONGEST_SECONDS
 _NUMBER: Final = FromText(sources.read_number)
 _TEXT: Final = FromText(str)
-_JSON: Final = FromText(sources.read_json)
+_JSON: Final = FromText(sources.read_list)
 
 
 def _vary(value: object) -> list[str]:
@@ -71,7 +71,7 @@ def _secrets(value: object) -> list[str]:
 def _read_secrets(text: str) -> object:
     """As JSON; what is none is refused where the value is checked, which quotes nothing."""
     try:
-        return sources.read_json(text)
+        return sources.read_list(text)
     except ValueError:
         return text
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from asgi_cache.errors import ConfigurationError
 from asgi_cache.settings import allowed, kinds
-from asgi_cache.settings.allowed import Problem, RefusalError, quoted
 from asgi_cache.settings.paths import compile_template
+from asgi_cache.settings.refusals import Problem, RefusalError, quoted, unknown
 
 
 class Rule(BaseModel):
@@ -80,7 +80,7 @@ class Rule(BaseModel):
 
         def __init__(self, /, **fields: object) -> None:
             names = list(type(self).model_fields)
-            problems = [allowed.unknown(key, names) for key in fields if key not in names]
+            problems = [unknown(key, names) for key in fields if key not in names]
             try:
                 super().__init__(**{key: fields[key] for key in fields if key in names})
             except ValidationError as error:

@@ -18,14 +18,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from asgi_cache.errors import ConfigurationError
 from asgi_cache.fields import structured
-from asgi_cache.settings import allowed, kinds, sources
-from asgi_cache.settings.allowed import Problem, quoted, redacted
+from asgi_cache.settings import allowed, files, kinds, sources
 from asgi_cache.settings.plan import Plan
+from asgi_cache.settings.refusals import REDACTED, Problem, quoted, redacted
 from asgi_cache.settings.rules import Rule, problems_of, rules_of
 from asgi_cache.settings.sources import FromText, Given, Resolved
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pydantic.fields import FieldInfo
 
     from asgi_cache.model import RequestHead, ResponseHead
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 else:
     KeyFunction = RuleFunction = Callable[..., Any]
 
-__all__ = ["Rule", "Settings", "load"]
+__all__ = ["Rule", "Settings"]
 
 
 def _callable(value: object) -> object:
@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     namespace: kinds.Namespace = "asgi-cache"
     """Prefix of every key. Put the release in it when pages name assets of a release."""
     paths: Annotated[
-        Mapping[str, Rule | Literal[False]], BeforeValidator(rules_of), FromText(sources.read_json)
+        Mapping[str, Rule | Literal[False]], BeforeValidator(rules_of), FromText(sources.read_table)
     ] = {}
     """Path template -> seconds, ``False`` (never cached) or a rule; the first match wins."""
     default_ttl: kinds.OptionalSeconds = None
@@ -172,9 +172,7 @@ class Settings(BaseSettings):
     """Keys of the seals (HMAC) on records in Redis: the first signs, all verify; none: no seals."""
 
     def __init__(self, /, *, _resolved: Resolved | None = None, **overrides: Any) -> None:
-        given, problems = _resolved or sources.resolve(
-            _readers(type(self)), overrides, os.environ, None
-        )
+        given, problems = _resolved or _resolve(type(self).model_fields, overrides)
         values: dict[str, Any] = {name: one.value for name, one in given.items()}
         try:
             super().__init__(**values)
@@ -221,11 +219,11 @@ class Settings(BaseSettings):
 
     @field_serializer("debug_token", when_used="unless-none")
     def _token_shown(self, token: str) -> str:
-        return allowed.REDACTED
+        return REDACTED
 
     @field_serializer("secret")
     def _secrets_shown(self, secrets: tuple[str, ...]) -> tuple[str, ...]:
-        return (allowed.REDACTED,) * len(secrets)
+        return (REDACTED,) * len(secrets)
 
     @field_serializer("key", "rule", when_used="json-unless-none")
     def _function_shown(self, function: Callable[..., object]) -> str:
@@ -235,7 +233,7 @@ class Settings(BaseSettings):
         """Every setting as it may be printed: secrets hidden, functions and stores by name."""
         rows = self._values()
         rows["store"] = self._store_shown(self.store)
-        rows["debug_token"] = self.debug_token and allowed.REDACTED
+        rows["debug_token"] = self.debug_token and REDACTED
         rows["secret"] = self._secrets_shown(self.secret)
         rows["paths"] = {
             template: rule and rule.model_dump(exclude_defaults=True)
@@ -246,35 +244,9 @@ class Settings(BaseSettings):
         return rows
 
 
-def load(
-    config_file: Path | None = None,
-    overrides: Mapping[str, object] | None = None,
-    *,
-    directory: Path | None = None,
-) -> tuple[Settings, dict[str, str]]:
-    """The settings as the command line finds them, and each one's source.
-
-    *config_file* takes the place of ``ASGI_CACHE_CONFIG``; without either, ``asgi-cache.toml`` and
-    ``[tool.asgi-cache]`` of ``pyproject.toml`` in *directory* are looked for. A source is
-    ``keyword``, a variable's name, a file's name or ``default``.
-    Raises :class:`~asgi_cache.ConfigurationError`.
-    """
-    file = None
-    if config_file is not None:
-        file = sources.read_file(config_file, "given on the command line")
-    elif directory is not None and not sources.names_file(os.environ):
-        file = sources.find_file(directory)
-    resolved = sources.resolve(_readers(Settings), overrides or {}, os.environ, file)
-    settings = Settings(_resolved=resolved)
-    named = {name: one.source for name, one in resolved.given.items()}
-    return settings, {name: named.get(name, sources.DEFAULT) for name in Settings.model_fields}
-
-
-def _readers(settings: type[Settings]) -> dict[str, FromText | None]:
-    return {
-        name: next((mark for mark in field.metadata if isinstance(mark, FromText)), None)
-        for name, field in settings.model_fields.items()
-    }
+def _resolve(fields: Mapping[str, FieldInfo], overrides: Mapping[str, object]) -> Resolved:
+    file = files.named_file(os.environ, fields)
+    return sources.resolve(sources.readers_of(fields), overrides, os.environ, file)
 
 
 def _with_source(problem: Problem, given: Mapping[str, Given]) -> Problem:
@@ -289,6 +261,10 @@ def _contradictions(settings: Settings) -> list[Problem]:
     if settings.store == "memory://" and not settings.near_bytes:
         text = "allowed with store = 'memory://' is a whole number of bytes above 0"
         problems.append(Problem("near_bytes", "0", text))
+    most = settings.request_store_timeout
+    if settings.store_timeout > most:
+        text = f"allowed is at most request_store_timeout, which is {most:g}"
+        problems.append(Problem("store_timeout", f"{settings.store_timeout:g}", text))
     credentials = [name.lower() for name in settings.credential_fields]
     for template, rule in settings.paths.items():
         for name in rule.vary if rule else ():

@@ -1,28 +1,30 @@
 """Where settings come from: keyword, then environment, then a TOML file; each setting whole.
 
 A setting is taken from the highest source that has it and never merged with a lower one: a
-``paths`` of the environment replaces the file's. What must not be here: what a value may be
-(``allowed``), what it means (``settings``).
+``paths`` of the environment replaces the file's. What must not be here: how a file is found and
+read (``files``), what a value may be (``allowed``), what it means (``settings``).
 """
 
 from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asgi_cache.errors import ConfigurationError
-from asgi_cache.settings.allowed import Problem, quoted, unknown
+from asgi_cache.settings.files import CONFIG_VARIABLE
+from asgi_cache.settings.refusals import Problem, quoted, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pydantic.fields import FieldInfo
+
+    from asgi_cache.settings.files import File
+
 PREFIX: Final = "ASGI_CACHE_"
-CONFIG_VARIABLE: Final = "ASGI_CACHE_CONFIG"
 KEYWORD: Final = "keyword"
+COMMAND_LINE: Final = "command line"
 DEFAULT: Final = "default"
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
@@ -53,11 +55,12 @@ class FromText:
     read: Callable[[str], object]
 
 
-class File(NamedTuple):
-    """A configuration file that has been read; *name* is how errors call it."""
-
-    name: str
-    table: Mapping[str, object]
+def readers_of(fields: Mapping[str, FieldInfo]) -> dict[str, FromText | None]:
+    """How the text of each setting is read; ``None``: it is given by keyword only."""
+    return {
+        name: next((mark for mark in field.metadata if isinstance(mark, FromText)), None)
+        for name, field in fields.items()
+    }
 
 
 def read_number(text: str) -> object:
@@ -86,17 +89,29 @@ def read_text_or_false(text: str) -> object:
     return False if text.lower() == "false" else text
 
 
-def read_json(text: str) -> object:
-    """A list or an object in JSON, without a repeated key (the second would hide the first)."""
+def read_list(text: str) -> object:
+    """A list in JSON."""
+    return _json(text, 'a list in JSON, for example ["a", "b"]')
+
+
+def read_table(text: str) -> object:
+    """An object in JSON, without a repeated key (the second would hide the first)."""
+    return _json(text, 'a table in JSON, for example {"/products/{id}": 60}')
+
+
+def _json(text: str, allowed: str) -> object:
     try:
         return json.loads(text, object_pairs_hook=_without_repeats)
     except RecursionError:
         pass
+    except json.JSONDecodeError as error:
+        # Its messages quote nothing of the document.
+        allowed += f"; {error.msg} (at character {error.pos + 1})"
     except ValueError as error:
         if isinstance(error, _RepeatedKeyError):
             raise
     # Raised out here so that no context keeps the document.
-    raise ValueError('JSON, for example ["a", "b"] or {"/path": 60}')
+    raise ValueError(allowed)
 
 
 class _RepeatedKeyError(ValueError):
@@ -110,76 +125,20 @@ def _without_repeats(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     return table
 
 
-def read_file(path: Path, how: str) -> File:
-    """Read a TOML file; of a ``pyproject.toml`` the table ``[tool.asgi-cache]``.
-
-    *how* says, in errors, how it was found. Raises :class:`ConfigurationError`.
-    """
-    table = _toml(path, how)
-    if path.name != "pyproject.toml":
-        return File(str(path), table)
-    own = _own_table(table)
-    if own is None:
-        raise ConfigurationError(
-            f"{path} ({how}): allowed is a pyproject.toml with a table "
-            "[tool.asgi-cache], which is missing."
-        )
-    return File(f"{path} [tool.asgi-cache]", own)
-
-
-def find_file(directory: Path) -> File | None:
-    """``asgi-cache.toml`` in *directory*, else ``[tool.asgi-cache]`` of its ``pyproject.toml``."""
-    path = directory / "asgi-cache.toml"
-    if path.exists():
-        return read_file(path, "found in the current directory")
-    path = directory / "pyproject.toml"
-    if path.exists() and _own_table(_toml(path, "found in the current directory")) is not None:
-        return read_file(path, "found in the current directory")
-    return None
-
-
-def names_file(environ: Mapping[str, str]) -> bool:
-    """Whether the environment names a configuration file."""
-    return any(variable.upper() == CONFIG_VARIABLE for variable in environ)
-
-
-def _own_table(document: Mapping[str, Any]) -> Mapping[str, object] | None:
-    tool = document.get("tool")
-    own = tool.get("asgi-cache") if isinstance(tool, dict) else None
-    return own if isinstance(own, dict) else None
-
-
-def _toml(path: Path, how: str) -> Mapping[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror or type(error).__name__}"
-    except UnicodeDecodeError:
-        reason = "is not UTF-8"
-    except tomllib.TOMLDecodeError as error:
-        reason = f"is not TOML: {error}"
-    except (ValueError, RecursionError):
-        reason = "is not TOML"
-    raise ConfigurationError(
-        f"{path} ({how}): allowed is the name of a readable TOML file, and this one {reason}."
-    )
-
-
 def resolve(
     readers: Mapping[str, FromText | None],
     overrides: Mapping[str, object],
     environ: Mapping[str, str],
     file: File | None,
+    *,
+    overridden_by: str = KEYWORD,
 ) -> Resolved:
     """For each setting that any source has, the value of the highest one; and what is wrong.
 
-    *readers* has every setting's name. Where *file* is ``None``, the environment may name one.
+    *readers* has every setting's name. *overridden_by* is the source of *overrides*.
     """
     problems = [unknown(name, readers) for name in overrides if name not in readers]
     variables = _variables(readers, environ, problems)
-    if file is None and CONFIG_VARIABLE in variables:
-        variable = variables[CONFIG_VARIABLE]
-        file = read_file(Path(environ[variable]), f"named by {variable}")
     given: dict[str, Given] = {}
     if file is not None:
         _take_file(readers, file, given, problems)
@@ -190,7 +149,9 @@ def resolve(
                 given[name] = Given(reader.read(text), variable)
             except ValueError as error:
                 problems.append(Problem(name, quoted(text), f"allowed is {error}", variable))
-    given |= {name: Given(value, KEYWORD) for name, value in overrides.items() if name in readers}
+    given |= {
+        name: Given(value, overridden_by) for name, value in overrides.items() if name in readers
+    }
     return Resolved(given, problems)
 
 

@@ -10,10 +10,10 @@ What must not be here: any rule about what may be stored or reused, any wire for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from asgi_cache.model import Record, Stamp
 
@@ -146,16 +146,8 @@ class Probed(Protocol):
 
 
 @runtime_checkable
-class Guarding(Protocol):
-    """A store around another, which bounds what requests may wait for that."""
-
-    store: Store
-
-    def budget(self) -> Any:
-        """What a new request may spend."""
-
-    def within(self, budget: Any) -> Store:
-        """This store for one request."""
+class Journalling(Protocol):
+    """A store that keeps the invalidations which could not be carried out."""
 
     def queue(
         self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float, everything: bytes
@@ -164,6 +156,16 @@ class Guarding(Protocol):
 
         Whether it is kept.
         """
+
+
+@runtime_checkable
+class Guarding(Journalling, Protocol):
+    """A store around another, which bounds what requests may wait for that."""
+
+    store: Store
+
+    def for_request(self) -> Store:
+        """This store for a new request."""
 
 
 class Changed:
@@ -240,3 +242,41 @@ class Doubted(Protocol):
 
     def ask_far(self) -> None:
         """Nothing that it says from now on is."""
+
+
+class Found(NamedTuple):
+    """What a look-up found so far."""
+
+    records: Sequence[Any]
+    """Those that are whole are records."""
+    stamps: Sequence[Stamp | None]
+    apart: int = 0
+    """Bytes of bodies that lie apart, and that :meth:`Joined.complete` reads."""
+
+
+@runtime_checkable
+class Joined(Protocol):
+    """A store whose look-ups of one turn of the event loop travel together, with one deadline.
+
+    So they need none of their own.
+    """
+
+    def look_up(
+        self,
+        target: bytes,
+        key: bytes,
+        slots: Sequence[int],
+        stamps: Sequence[bytes],
+        seconds: float,
+    ) -> Awaitable[Found]:
+        """As :meth:`Records.read`; StoreUnavailable where no answer came within *seconds*.
+
+        They count from the end of this turn, or more where another look-up of it has more. Who
+        stops waiting disturbs nobody.
+        """
+
+    async def complete(self, found: Found) -> Sequence[Record | None]:
+        """The records of what was *found*, with the bodies that lie apart.
+
+        What that may take grows with them, so it is for the caller to bound it.
+        """

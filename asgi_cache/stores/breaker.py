@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 5
 """Failures beyond the answers."""
+LOG_INTERVAL: Final = 1.0
+"""Seconds that a failure may wait for the breaker to open, and be said with that."""
 
 logger = logging.getLogger("asgi_cache")
 
@@ -31,12 +33,17 @@ class Breaker:
     *waits* says whether something besides the breaker keeps hits from asking without a look.
     """
 
-    __slots__ = ("_failures", "_lock", "_waits", "is_open", "last_error", "since", "troubled")
+    __slots__ = (
+        *("_failures", "_lock", "_unsaid", "_waits"),
+        *("is_open", "last_error", "since", "troubled"),
+    )
 
     def __init__(self, waits: Callable[[], bool]) -> None:
         self._failures = 0
         self._lock = ProcessLock()
         self._waits = waits
+        self._unsaid: str | None = None
+        """A failure that no line has been logged of: the next ones decide what is said."""
         self.is_open = False
         self.troubled = False
         """Something besides asking the store is to be done: the one attribute a hit looks at."""
@@ -57,11 +64,15 @@ class Breaker:
             self._failures += 1
             self.troubled = True
             if self._failures < LIMIT:
+                self._unsaid = self._unsaid or self.last_error
                 return False
             self.is_open = True
+            self._unsaid = None
             self.since = time.time()
         logger.warning(
-            "the store does not answer; requests go on without it, and it is asked once a second"
+            "the store does not answer (%s); requests go on without it, and it is asked once a "
+            "second",
+            error,
         )
         return True
 
@@ -71,6 +82,18 @@ class Breaker:
             if self._failures and not self.is_open:
                 self._failures -= 1
             self._calm()
+
+    def say(self) -> None:
+        """Log a failure that has not opened the breaker, where there is one."""
+        with self._lock:
+            error, self._unsaid = self._unsaid, None
+        if error is not None:
+            logger.warning("the store failed: %s", error)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is nothing to :meth:`say`."""
+        return self._unsaid is None
 
     def alarm(self) -> None:
         """Something has begun to wait."""

@@ -1,4 +1,4 @@
-"""Records and stamps as bytes: what lies in a shared store, and what is believed of it.
+"""Records as bytes: what lies in a shared store, and what is believed of it.
 
 Whoever can write to the store can write anything, so reading is total: any bytes give either a
 record every part of which was checked, or :class:`~asgi_cache.errors.CorruptRecord`, in time and
@@ -6,7 +6,7 @@ memory proportional to their length. What stands in front of a payload (revision
 is the duty of ``sealing``; behind a right one, too, everything is checked.
 
     payload   = response / nominated-fields
-    response  = 0 key status body
+    response  = ( 0 key status body / 2 key status binding )    ; binding: see bodies
                 generated_at fresh_until revalidate_until error_until discard_at
                 may_be_stale explicitly_shared authorized_reuse
                 etag_weak etag_opaque last_modified browser_ttl
@@ -16,19 +16,13 @@ is the duty of ``sealing``; behind a right one, too, everything is checked.
                 *group *( name nonces )  ; nonces = nonce soft_nonce
     nominated-fields = 1 key discard_at names-count groups-count *name *group
 
-    stamp     = nonce soft_nonce soft_at     ; 40 octets; soft_at: float64, big-endian
-
 A payload is a plain sequence of msgpack objects: integers, booleans, float64s (instants), nil, bin,
 str (groups); never an array, a map or an extension, so that nothing nests and no object is larger
 than its bytes. Whatever changes here gets the next revision; numbers are not used again.
-
-A stamp has no seal. It would not bind: who can write can put back an earlier one, seal and all
-(SECURITY.md says what that is good for), and a soft purge replaces half a stamp without reading it.
 """
 
 from __future__ import annotations
 
-import struct
 from itertools import chain, islice
 from math import isfinite
 from types import NoneType
@@ -44,9 +38,9 @@ from asgi_cache.model import (
     EntityTag,
     NominatedFields,
     Record,
-    Stamp,
     StoredResponse,
 )
+from asgi_cache.stores.bodies import BINDING, Detached
 from asgi_cache.stores.sealing import checked, unchecked
 
 if TYPE_CHECKING:
@@ -56,11 +50,10 @@ MAX_LINES: Final = 1000
 MAX_NOMINATED: Final = 8
 MAX_GROUPS: Final = 500
 MAX_STAMPS: Final = 1000
-STAMP_BYTES: Final = 2 * NONCE_BYTES + 8
 
-_STAMP: Final = struct.Struct(">16s16sd")
 _RESPONSE: Final = 0
 _NOMINATED_FIELDS: Final = 1
+_DETACHED: Final = 2
 _RESPONSE_OBJECTS: Final = 21
 """Objects of a response before its lines; the last five are counts."""
 _FIXED_TYPES: Final = (int, bytes, int, bytes, *[float] * 5, *[bool] * 3)
@@ -79,18 +72,24 @@ _LAST_INSTANT: Final = 2.0**53
 _PARTIAL: Final = frozenset({206, 304})
 
 
-def encode(record: Record, key: bytes, seals: Seals | None = None, place: bytes = b"") -> bytes:
+def encode(
+    record: Record,
+    key: bytes,
+    seals: Seals | None = None,
+    place: bytes = b"",
+    binding: bytes | None = None,
+) -> bytes:
     """The bytes of *record* under *key*, with a seal for *place* or, without *seals*, a checksum.
 
-    A StoreError where :func:`decode` would refuse them.
+    With a *binding* of its body, without that. A StoreError where :func:`decode` would refuse them.
     """
     packer = Packer(autoreset=False, unicode_errors="surrogatepass")
     try:
         if isinstance(record, StoredResponse):
-            objects = _response_objects(record, key)
+            objects = _response_objects(record, key, binding)
         else:
             objects = _nominated_objects(record, key)
-        _record(objects, key)
+        _record(objects, key, place)
         for each in objects:
             packer.pack(each)
     except Exception as error:
@@ -99,30 +98,17 @@ def encode(record: Record, key: bytes, seals: Seals | None = None, place: bytes 
     return checked(payload) if seals is None else seals.sealed(payload, place)
 
 
-def decode(data: bytes, key: bytes, seals: Seals | None = None, place: bytes = b"") -> Record:
+def decode(
+    data: bytes, key: bytes, seals: Seals | None = None, place: bytes = b""
+) -> Record | Detached:
     """The record that :func:`encode` made *data* from with the same; CorruptRecord for all else."""
     payload = unchecked(data) if seals is None else seals.unsealed(data, place)
     try:
-        return _record(_objects(payload), key)
+        return _record(_objects(payload), key, place)
     except CorruptRecord:
         raise
     except Exception as error:  # whatever a wrong type or length leads to
         raise CorruptRecord(f"not a record: {type(error).__name__}") from error
-
-
-def encode_stamp(stamp: Stamp) -> bytes:
-    """The :data:`STAMP_BYTES` bytes of *stamp*; its soft part begins at :data:`NONCE_BYTES`."""
-    return _STAMP.pack(*stamp)
-
-
-def decode_stamp(data: bytes) -> Stamp:
-    """The stamp in *data*; CorruptRecord where it is none."""
-    if len(data) != STAMP_BYTES:
-        raise CorruptRecord("a stamp of another length")
-    stamp = Stamp._make(_STAMP.unpack(data))
-    if not isfinite(stamp.soft_at):
-        raise CorruptRecord("a stamp without an instant")
-    return stamp
 
 
 def _nominated_objects(record: NominatedFields, key: bytes) -> tuple[Any, ...]:
@@ -131,15 +117,17 @@ def _nominated_objects(record: NominatedFields, key: bytes) -> tuple[Any, ...]:
     return head + record.names + record.groups
 
 
-def _response_objects(response: StoredResponse, key: bytes) -> tuple[Any, ...]:
+def _response_objects(
+    response: StoredResponse, key: bytes, binding: bytes | None
+) -> tuple[Any, ...]:
     etag = response.etag
     weak, opaque = (None, None) if etag is None else etag
     last_modified, browser_ttl = response.last_modified, response.browser_ttl
     return (
-        _RESPONSE,
+        _RESPONSE if binding is None else _DETACHED,
         key,
         response.status,
-        response.body,
+        response.body if binding is None else binding,
         float(response.generated_at),
         float(response.fresh_until),
         float(response.revalidate_until),
@@ -182,11 +170,15 @@ def _objects(payload: memoryview) -> tuple[Any, ...]:
     return objects
 
 
-def _record(objects: tuple[Any, ...], key: bytes) -> Record:
+def _record(objects: tuple[Any, ...], key: bytes, place: bytes) -> Record | Detached:
     if type(objects[0]) is not int or objects[1] != key:
         raise CorruptRecord("another key's record")
     if objects[0] == _RESPONSE:
-        return _stored_response(objects)
+        return _stored_response(objects, len(objects[3]))
+    if objects[0] == _DETACHED:
+        length, digest = BINDING.unpack(objects[3])
+        bare = _stored_response((*objects[:3], b"", *objects[4:]), length)
+        return Detached(bare, length, digest, place)
     if objects[0] == _NOMINATED_FIELDS:
         return _nominated_fields(objects)
     raise CorruptRecord("an unknown kind of record")
@@ -211,7 +203,7 @@ def _nominated_fields(objects: tuple[Any, ...]) -> NominatedFields:
     return NominatedFields(names, groups, discard_at)
 
 
-def _stored_response(objects: tuple[Any, ...]) -> StoredResponse:
+def _stored_response(objects: tuple[Any, ...], length: int) -> StoredResponse:
     fixed, counts = objects[:12], objects[16:_RESPONSE_OBJECTS]
     if tuple(map(type, fixed)) != _FIXED_TYPES or set(map(type, counts)) != {int}:
         raise CorruptRecord("a response of the wrong types")
@@ -242,7 +234,7 @@ def _stored_response(objects: tuple[Any, ...]) -> StoredResponse:
         and _are_names(names)
         and _NEVER_STORED.isdisjoint(names)
         and is_field_value(b"".join(values))
-        and _is_length(names, values, body)
+        and _is_length(names, values, length)
         and nominated_count <= MAX_NOMINATED
         and _are_names(nominated_names)
         and set(map(type, nominated_values)) <= _BYTES_OR_NIL
@@ -281,12 +273,12 @@ def _stored_response(objects: tuple[Any, ...]) -> StoredResponse:
     )
 
 
-def _is_length(names: tuple[Any, ...], values: tuple[Any, ...], body: bytes) -> bool:
+def _is_length(names: tuple[Any, ...], values: tuple[Any, ...], length: int) -> bool:
     """Whether there is no Content-Length, or one that is true."""
     if b"content-length" not in names:
         return True
-    length = values[names.index(b"content-length")].lstrip(b"0") or b"0"
-    return names.count(b"content-length") == 1 and bool(length == b"%d" % len(body))
+    said = values[names.index(b"content-length")].lstrip(b"0") or b"0"
+    return names.count(b"content-length") == 1 and bool(said == b"%d" % length)
 
 
 def _is_etag(weak: Any, opaque: Any) -> bool:

@@ -5,9 +5,11 @@ second time, late, would revive what another purge had ended; so redis-py's own 
 with its retries is not used. An exchange that ends in any other way than with all its replies
 costs the connection, so that no reply can be taken for that of a later command.
 
-Connections belong to one event loop and to one process. A pool of redis-py serves as a description
-of connections only; which of them are idle is kept here, because giving one back to such a pool
-may wait, and whoever is cancelled while it waits never gives it back.
+What is short goes on one connection of each event loop, together with all that is asked in the same
+turn (``joining``). What has to own its connection for a while (WATCH, a large body, a purge, whose
+deadline is another) takes one of a pool.
+
+Connections belong to one event loop and to one process.
 
 What must not be here: keys, values, and what commands mean.
 """
@@ -17,20 +19,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
-from asgi_cache.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
-from asgi_cache.stores.forking import let_go
+from asgi_cache.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from asgi_cache.stores.deadlines import NoAnswer
+from asgi_cache.stores.joining import Joining
+from asgi_cache.stores.pooled import Pooled
 from asgi_cache.stores.pools import pool_of
+from asgi_cache.stores.resp import is_refusal, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Command: TypeAlias = tuple[bytes, ...]
+    from asgi_cache.stores.resp import Command
 
 READING: Final = ("read", "ping")
 """Operations that write nothing: what is said to them is said of every look-up."""
@@ -64,6 +68,7 @@ class Connections:
         if self._pool.get_encoder().decode_responses:
             raise ConfigurationError("store has decode_responses set; its replies must be bytes")
         self._limit = min(limit, self._pool.max_connections)
+        self._connect_timeout = connect_timeout
         self.clock = clock
         self.offset = 0.0
         """Seconds that the server's clock is ahead, known when :attr:`offset_is_known`."""
@@ -92,18 +97,42 @@ class Connections:
         if not commands:
             return []
         try:
-            replies = await self._of_this_loop().exchange(commands, then)
+            replies = await self._of_this_loop().pooled.exchange(commands, then)
         except Exception as error:
-            raise StoreUnavailable(self.text(operation, error)) from None
+            raise self.unavailable(operation, error) from None
+        await self._check(operation, replies)
+        return replies
+
+    async def join(self, operation: str, commands: Sequence[Command]) -> list[Any]:
+        """As :meth:`exchange`, together with all that this turn of the event loop has to say."""
+        if not commands:
+            return []
+        try:
+            replies = await self._of_this_loop().joining.exchange(commands)
+        except Exception as error:
+            raise self.unavailable(operation, error) from None
+        await self._check(operation, replies)
+        return replies
+
+    def joining(self) -> Joining:
+        """What this turn of the event loop has to say."""
+        return self._of_this_loop().joining
+
+    def unavailable(self, operation: str, error: Exception) -> StoreUnavailable:
+        """What is raised where *error* ended an exchange."""
+        if isinstance(error, NoAnswer):
+            return NoAnswer(operation, error.seconds, blocked=error.blocked)
+        return StoreUnavailable(self.text(operation, error))
+
+    async def _check(self, operation: str, replies: Sequence[Any]) -> None:
         for reply in replies:
             if isinstance(reply, ResponseError):
                 if isinstance(reply, ReadOnlyError):
                     # By now its address may lead to another server.
-                    await self._of_this_loop().close_idle()
-                refused = operation not in READING and _is_refusal(reply)
+                    await self._of_this_loop().renew()
+                refused = operation not in READING and is_refusal(reply)
                 kind = StoreRefused if refused else StoreUnavailable
                 raise kind(self.text(operation, reply)) from None
-        return replies
 
     async def aclose(self) -> None:
         """Close this loop's connections now, and have other loops close theirs."""
@@ -125,7 +154,7 @@ class Connections:
 
     async def send(self, connection: Any, command: Command) -> None:
         """Send one command whose reply :meth:`push` gives."""
-        await connection.send_packed_command(_packed([command]), check_health=False)
+        await connection.send_packed_command(packed([command]), check_health=False)
 
     async def push(self, connection: Any) -> Any:
         """The next message on a connection that is subscribed."""
@@ -153,7 +182,9 @@ class Connections:
             for other in list(self._by_loop):
                 if other.is_closed():
                     self._by_loop.pop(other, None)
-            connections = self._by_loop[loop] = _LoopConnections(self, self._limit)
+            connections = self._by_loop[loop] = _LoopConnections(
+                self, self._limit, self._connect_timeout
+            )
         return connections
 
     def _leave_parent(self) -> None:
@@ -175,41 +206,39 @@ class Connections:
         return text.replace(password, "***") if password else text
 
 
-class _LoopConnections:
-    """The connections of one event loop, each used by one exchange at a time."""
+class _Clock:
+    """Asks a new connection for the server's time."""
 
-    def __init__(self, connections: Connections, limit: int) -> None:
+    def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._turns = asyncio.Semaphore(limit)
-        self._idle: list[Any] = []
-        self._all: set[Any] = set()
-        self._ended = False
-        self._ending: asyncio.Task[None] | None = None
+        self._sent_at = 0.0
 
-    async def exchange(
-        self,
-        commands: Sequence[Command],
-        then: Callable[[list[Any]], Sequence[Command]] | None,
-    ) -> list[Any]:
-        """Send *commands* in one piece, and read the reply to each, ResponseErrors included."""
-        async with self._turns:
-            connection = self._idle.pop() if self._idle else self._connections.make()
-            self._all.add(connection)
-            try:
-                replies = await self._converse(connection, commands)
-                if then is not None:
-                    if any(isinstance(reply, ResponseError) for reply in replies):
-                        await self._drop(connection)  # what was watched, say, still is
-                        return replies
-                    replies = await self._converse(connection, then(replies))
-            except BaseException:  # cancelled, too: replies may come late
-                await self._drop(connection)
-                raise
-            if self._ended:
-                await self._drop(connection)
-            else:
-                self._idle.append(connection)
-            return replies
+    def commands(self) -> Sequence[Command]:
+        """One command."""
+        self._sent_at = self._connections.clock()
+        return [(b"TIME",)]
+
+    def done(self, replies: list[Any]) -> None:
+        """Learn from its reply."""
+        self._connections.observe(self._sent_at, replies[0])
+
+    def failed(self, error: Exception) -> None:
+        """The next connection asks again."""
+
+
+class _LoopConnections:
+    """The connections of one event loop."""
+
+    def __init__(self, connections: Connections, limit: int, connect_timeout: float) -> None:
+        self._connections = connections
+        self._connect_timeout = connect_timeout
+        self._ending: asyncio.Task[None] | None = None
+        self.pooled = Pooled(connections.make, lambda: _Clock(connections), limit)
+        self.joining = Joining(
+            self._connect,
+            lambda commands: self.pooled.exchange(commands, None),
+            lambda: _Clock(connections),
+        )
 
     def end(self) -> None:
         """As :meth:`aclose`, in a task of its own; only in this event loop."""
@@ -217,91 +246,26 @@ class _LoopConnections:
 
     async def aclose(self) -> None:
         """Close what is idle now, and what is in use after its exchange."""
-        self._ended = True
-        await self.close_idle()
+        await self.pooled.aclose()
+        await self.joining.aclose()
 
-    async def close_idle(self) -> None:
-        """Close what is idle now."""
-        while self._idle:
-            connection = self._idle.pop()
-            self._all.discard(connection)
-            with contextlib.suppress(Exception):
-                await connection.disconnect()
+    async def renew(self) -> None:
+        """Use new connections from here on."""
+        self.joining.retire()
+        await self.pooled.close_idle()
 
     def let_go(self) -> None:
         """Close these sockets in this process only, and tell neither server nor event loop."""
-        for connection in self._all:
-            let_go(connection)
+        self.joining.let_go()
+        self.pooled.let_go()
 
-    async def _converse(self, connection: Any, commands: Sequence[Command]) -> list[Any]:
-        new = not await _is_quiet(connection)
-        if new:
-            await connection.disconnect(nowait=True)
-            await connection.connect()
-            commands = [(b"TIME",), *commands]
-        sent_at = self._connections.clock()
-        await connection.send_packed_command(_packed(commands), check_health=False)
-        if new:
-            self._connections.observe(sent_at, await _reply(connection, commands[0]))
-            commands = commands[1:]
-        return [await _reply(connection, command) for command in commands]
-
-    async def _drop(self, connection: Any) -> None:
-        self._all.discard(connection)
-        with contextlib.suppress(Exception):
-            await connection.disconnect(nowait=True)
-
-
-def _is_refusal(reply: ResponseError) -> bool:
-    """Whether *reply* says that the server does not write, and nothing about reading."""
-    kinds = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
-    return isinstance(reply, kinds) or str(reply).startswith(("MISCONF ", "NOREPLICAS "))
-
-
-def _packed(commands: Sequence[Command]) -> bytes:
-    """*commands* as RESP arrays; redis-py's ``pack_commands`` takes five times as long."""
-    parts: list[bytes] = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in command]
-    return b"".join(parts)
-
-
-async def _is_quiet(connection: Any) -> bool:
-    """Whether *connection* is open, and nothing came on it that nobody asked for."""
-    if not connection.is_connected:
-        return False
-    has_input = getattr(connection, "can_read", None) or connection.can_read_destructive
-    try:
-        return not await has_input()
-    except Exception:
-        return False
-
-
-async def _reply(connection: Any, command: Command) -> Any:
-    """The reply to *command*, or its ResponseError; a StoreError where it cannot be one to it."""
-    try:
-        reply = await connection.read_response()
-    except ResponseError as error:
-        if command[0] == b"GETRANGE" and str(error).startswith("WRONGTYPE"):
-            return None
-        return error
-    match command[0]:
-        case b"GETRANGE":
-            fits = type(reply) is bytes
-        case b"MGET":
-            fits = type(reply) is list and len(reply) == len(command) - 1
-            fits = fits and set(map(type, reply)) <= {bytes, NoneType}
-        case b"TIME":
-            fits = type(reply) is list
-        case b"EXEC":  # nil: what was watched has changed
-            fits = reply is None or type(reply) is list
-        case b"PTTL" | b"PEXPIRE" | b"UNLINK":
-            fits = type(reply) is int or reply == b"QUEUED"
-        case _:
-            fits = True
-    if not fits:
-        raise StoreError(f"an impossible reply to {command[0].decode()}")
-    if command[0] == b"EXEC" and reply is not None:
-        return next((each for each in reply if isinstance(each, ResponseError)), reply)
-    return reply
+    async def _connect(self) -> Any:
+        connection = self._connections.make()
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                await connection.connect()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)
+            raise
+        return connection

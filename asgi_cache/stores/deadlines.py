@@ -41,6 +41,7 @@ class NoAnswer(StoreUnavailable):
     def __init__(self, operation: str, seconds: float, *, blocked: bool) -> None:
         reason = ": the event loop was blocked" if blocked else ""
         super().__init__(f"{operation}: no answer within {seconds:.3g} s{reason}")
+        self.operation = operation
         self.seconds = seconds
         self.blocked = blocked
         """The event loop was, for so long that the store may well have answered."""
@@ -51,7 +52,7 @@ async def bounded(
 ) -> _T:
     """Await one operation; a StoreError is all that it raises, but for its caller's own end."""
     scope = asyncio.timeout(None)
-    deadline = Deadline(scope, seconds)
+    deadline = Deadline(seconds, lambda _: scope.reschedule(0.0))
     try:
         async with scope:
             deadline.start()
@@ -73,13 +74,16 @@ async def bounded(
 
 
 class Deadline:
-    """Ends *scope* after *seconds*, but not before input that has arrived was read."""
+    """Calls *passed* after *seconds*, but not before input that has arrived was read.
 
-    __slots__ = ("_handle", "_loop", "_scope", "_seconds", "_turns", "_when", "blocked")
+    It is told whether the event loop was not there for a good part of the time.
+    """
 
-    def __init__(self, scope: asyncio.Timeout, seconds: float) -> None:
+    __slots__ = ("_handle", "_loop", "_passed", "_seconds", "_turns", "_when", "blocked")
+
+    def __init__(self, seconds: float, passed: Callable[[bool], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._scope = scope
+        self._passed = passed
         self._seconds = seconds
         self._turns = 0
         self._when = 0.0
@@ -101,9 +105,9 @@ class Deadline:
 
     def _half(self) -> None:
         self._look(self._when - self._seconds / 2)
-        self._handle = self._loop.call_at(self._when, self._passed)
+        self._handle = self._loop.call_at(self._when, self._end)
 
-    def _passed(self) -> None:
+    def _end(self) -> None:
         if self._look(self._when) > LATE_SECONDS:
             self._turns = GRACE_TURNS
         self._turn()
@@ -120,4 +124,4 @@ class Deadline:
             self._turns -= 1
             self._handle = self._loop.call_soon(self._turn)
         else:
-            self._scope.reschedule(self._when)
+            self._passed(self.blocked)

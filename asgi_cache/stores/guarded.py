@@ -18,20 +18,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asgi_cache.errors import StoreAway, StoreError, StoreRefused, StoreUnavailable
-from asgi_cache.stores.base import RESPONSE_SLOT, Probed
-from asgi_cache.stores.breaker import LIMIT, Breaker
+from asgi_cache.stores.base import RESPONSE_SLOT, Joined, Probed
+from asgi_cache.stores.bodies import BYTES_PER_SECOND, extra_seconds
+from asgi_cache.stores.breaker import LIMIT, LOG_INTERVAL, Breaker
 from asgi_cache.stores.deadlines import NoAnswer, bounded
 from asgi_cache.stores.journal import Journal
+from asgi_cache.stores.operations import Budget, Operations
 from asgi_cache.stores.probing import Probing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from asgi_cache.model import Record, Stamp
-    from asgi_cache.stores.base import Store
+    from asgi_cache.stores.base import Found, Store
 
 _T = TypeVar("_T")
 
@@ -39,68 +43,7 @@ PROBE_SECONDS: Final = 1.0
 """What a probe may take to connect; once connected an answer has to come as fast as any other."""
 
 
-class Budget:
-    """How many seconds one request may still spend on waiting for its store."""
-
-    __slots__ = ("remaining",)
-
-    def __init__(self, seconds: float) -> None:
-        self.remaining = seconds
-
-
-class _Bounded:
-    """The operations of *store*, each handed to :meth:`_run`."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.now: Callable[[], float] = store.now
-
-    @property
-    def corrupt_records(self) -> int:
-        """As the store's; 0 for one that does not count them."""
-        return getattr(self.store, "corrupt_records", 0)
-
-    async def _run(
-        self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
-    ) -> _T:
-        raise NotImplementedError
-
-    async def read(
-        self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
-    ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
-        """As the store's, in time."""
-        return await self._run("read", self.store.read, target, key, slots, stamps)
-
-    async def write(
-        self,
-        target: bytes,
-        key: bytes,
-        records: Mapping[int, Record],
-        stamps: Sequence[bytes],
-    ) -> None:
-        """As the store's, in time."""
-        await self._run("write", self.store.write, target, key, records, stamps)
-
-    async def remove(self, target: bytes, key: bytes, slot: int) -> None:
-        """As the store's, in time."""
-        await self._run("remove", self.store.remove, target, key, slot)
-
-    async def settle(self, names: Sequence[bytes], life: float) -> Sequence[Stamp]:
-        """As the store's, in time."""
-        return await self._run("settle", self.store.settle, names, life)
-
-    async def replace(
-        self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float
-    ) -> None:
-        """As the store's, in time."""
-        await self._run("replace", self.store.replace, names, soft_names, life)
-
-    async def aclose(self) -> None:
-        """As the store's, in time."""
-        await self._run("aclose", self.store.aclose)
-
-
-class GuardedStore(_Bounded):
+class GuardedStore(Operations):
     """A :class:`~asgi_cache.stores.base.Store` that answers in time or raises StoreUnavailable.
 
     *timeout* bounds one operation, *request_timeout* those of one request together (see
@@ -116,12 +59,17 @@ class GuardedStore(_Bounded):
         request_timeout: float = 0.15,
         purge_timeout: float = 2.0,
     ) -> None:
-        super().__init__(store)
+        self.store = store
+        self.now = store.now
         self.timeout = timeout
         self.request_timeout = request_timeout
         self.purge_timeout = purge_timeout
         self.journal = Journal()
         self.breaker = Breaker(waits=lambda: len(self.journal) > 0)
+        self.look_up = store.look_up if isinstance(store, Joined) else None
+        """Look-ups that need no deadline of their own; ``None``: all of this store's do."""
+        self._complete = store.complete if isinstance(store, Joined) else None
+        self.clock = time.monotonic
         self._probing = Probing(self._mend)
         self._suspected = False
         """Deadlines passed while the event loop was blocked: the background has to find out."""
@@ -136,6 +84,10 @@ class GuardedStore(_Bounded):
     def within(self, budget: Budget) -> Store:
         """This store for one request: what its operations wait for is taken from *budget*."""
         return _BudgetedStore(self, budget)
+
+    def for_request(self) -> Store:
+        """This store for a new request."""
+        return _BudgetedStore(self)
 
     def queue(
         self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float, everything: bytes
@@ -156,7 +108,30 @@ class GuardedStore(_Bounded):
         if self.journal and not self.breaker.is_open:
             with contextlib.suppress(StoreError):
                 await self._replay()
+        self.breaker.say()
         await bounded(self.purge_timeout, "aclose", self.store.aclose)
+
+    async def read(
+        self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
+    ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
+        """As the store's, in time."""
+        if self.look_up is None:
+            return await self._run("read", self.store.read, target, key, slots, stamps)
+        timeout = self.timeout
+        found = await self._run("read", self.look_up, target, key, slots, stamps, timeout)
+        return await self.complete(found)
+
+    async def complete(
+        self, found: Found
+    ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
+        """What was *found*, with the bodies that lie apart, in the time that these need.
+
+        No request's budget pays for that: it is how long the response is, not the store.
+        """
+        if not found.apart or self._complete is None:
+            return found.records, found.stamps
+        seconds = self.timeout + found.apart / BYTES_PER_SECOND
+        return await self.ask(seconds, "body", self._complete, found), found.stamps
 
     async def ask(
         self, seconds: float, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
@@ -167,13 +142,15 @@ class GuardedStore(_Bounded):
         try:
             return await bounded(seconds, operation, method, *arguments)
         except StoreError as error:
-            self._failed(error)
+            self.failed(error)
             raise
 
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
     ) -> _T:
         seconds = self.purge_timeout if operation == "replace" else self.timeout
+        if operation == "write":
+            seconds += extra_seconds(arguments[2].values())
         return await self.ask(seconds, operation, method, *arguments)
 
     async def _ask_warily(
@@ -195,12 +172,12 @@ class GuardedStore(_Bounded):
         try:
             answer = await bounded(seconds, operation, method, *arguments)
         except StoreError as error:
-            self._failed(error)
+            self.failed(error)
             raise
         breaker.answered()
         return _without(answer, hidden) if any(hidden) else answer
 
-    def _failed(self, error: StoreError) -> None:
+    def failed(self, error: StoreError) -> None:
         """Count *error*, unless it says nothing about whether the store answers."""
         match error:
             case NoAnswer():
@@ -214,8 +191,13 @@ class GuardedStore(_Bounded):
                 counts = False
             case _:
                 counts = isinstance(error, StoreUnavailable)
+        error.counted = counts
+        was_silent = self.breaker.is_silent
         if self.breaker.failed(error, counts=counts):
             self._probing.ensure()
+        elif was_silent and not self.breaker.is_silent:
+            loop = asyncio.get_running_loop()
+            loop.call_later(LOG_INTERVAL, self.breaker.say, context=contextvars.Context())
 
     async def _mend(self) -> bool:
         """Ask whether the store answers and carry out what waits; whether all is well again."""
@@ -232,7 +214,7 @@ class GuardedStore(_Bounded):
         except StoreError as error:
             # A probe that had a second, and no answer, is worth as many failures as it takes.
             for _ in range(LIMIT if suspected else 1):
-                self._failed(error)
+                self.failed(error)
             return False
         breaker.close()
         return not self.journal
@@ -259,13 +241,41 @@ class GuardedStore(_Bounded):
             self.journal.done(batch)
 
 
-class _BudgetedStore(_Bounded):
+class _BudgetedStore(Operations):
     """A guarded store as one request sees it."""
 
-    def __init__(self, guarded: GuardedStore, budget: Budget) -> None:
-        super().__init__(guarded.store)
+    __slots__ = ("_budget", "_guarded", "now", "remaining", "store")
+
+    def __init__(self, guarded: GuardedStore, budget: Budget | None = None) -> None:
+        # Every request comes by here; it is its own budget unless one is given.
+        self.store = guarded.store
+        self.now = guarded.now
         self._guarded = guarded
-        self._budget = budget
+        self.remaining = guarded.request_timeout
+        self._budget = self if budget is None else budget
+
+    async def read(
+        self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
+    ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
+        """As the store's, in time."""
+        guarded, budget = self._guarded, self._budget
+        look_up, seconds = guarded.look_up, guarded.timeout
+        if look_up is None:
+            return await self._run("read", self.store.read, target, key, slots, stamps)
+        if budget.remaining < seconds or guarded.breaker.troubled:
+            found = await self._run("read", look_up, target, key, slots, stamps, seconds)
+        else:
+            began = guarded.clock()
+            try:
+                found = await look_up(target, key, slots, stamps, seconds)
+            except StoreError as error:
+                guarded.failed(error)
+                raise
+            finally:
+                budget.remaining -= min(guarded.clock() - began, seconds)
+        if found[2]:
+            return await guarded.complete(found)
+        return found[:2]
 
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
@@ -274,10 +284,12 @@ class _BudgetedStore(_Bounded):
         seconds = min(self._guarded.timeout, budget.remaining)
         if seconds <= 0:
             raise StoreUnavailable(f"{operation}: this request has waited long enough")
+        # The client has its bytes by then: a budget pays for a store that is slow, not for length.
+        extra = extra_seconds(arguments[2].values()) if operation == "write" else 0.0
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            return await self._guarded.ask(seconds, operation, method, *arguments)
+            return await self._guarded.ask(seconds + extra, operation, method, *arguments)
         finally:
             # What a blocked event loop added is not the store's.
             budget.remaining -= min(clock() - began, seconds)
@@ -285,5 +297,6 @@ class _BudgetedStore(_Bounded):
 
 def _without(answer: Any, hidden: Sequence[bool]) -> Any:
     """A look-up's *answer* as if the *hidden* stamps were missing."""
-    records, stamps = answer
-    return records, [None if hide else stamp for hide, stamp in zip(hidden, stamps, strict=True)]
+    records, stamps, *apart = answer
+    left = [None if hide else stamp for hide, stamp in zip(hidden, stamps, strict=True)]
+    return type(answer)._make((records, left, *apart)) if apart else (records, left)

@@ -23,7 +23,8 @@ from asgi_cache.stores.base import LEFT, STORED
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asgi_cache.stores.connections import Command, Connections
+    from asgi_cache.stores.connections import Connections
+    from asgi_cache.stores.resp import Command
 
 
 UNWATCH: Final = ((b"MULTI",), (b"EXEC",))
@@ -52,7 +53,7 @@ class RedisLeases:
         """Take the lease for *life* seconds; ``False`` where somebody has it."""
         lease = self._lease(target, place)
         live = b"%d" % max(1, round(life * 1000))
-        (reply,) = await self._connections.exchange(
+        (reply,) = await self._connections.join(
             "lease", [(b"SET", lease, token, b"PX", live, b"NX")]
         )
         return reply is not None

@@ -1,47 +1,43 @@
 """Records and stamps in Redis 6.2 or later, or Valkey.
 
-Every key has a time to live, and is one string:
+Every key has a time to live, and is one string; ``places`` says where it lies.
 
-    <namespace>:{<target>}:<key>:<slot>   a record: see codec and sealing
-    <namespace>:{<target>}:t              the stamp of a target, whose name is "t" target
-    <namespace>:<kind>:<name>             any other stamp; kind: the first byte of its name
-    <namespace>:ping                      never written: read to see whether reading is possible
-
-<target>, <key> and <name> are digests, 256 bits in 43 characters without colons or braces. No form
-can be read as another, nor as the end of another, so neither two names nor two namespaces can meet
-in a key. The braces put what a look-up reads of one target into one slot of a cluster.
-
-What must not be here: rules about what may be stored or reused; KEYS, SCAN, FLUSHDB, Lua; and, as
-commands that write a nonce must not be sent twice, any way of trying again (see connections).
+What must not be here: rules about what may be stored or reused; KEYS, SCAN, FLUSHDB, Lua; as nonces
+must not be sent twice, any way of trying again (see connections).
 """
 
 from __future__ import annotations
 
 import time
-from base64 import urlsafe_b64encode
+from asyncio import get_running_loop
 from functools import lru_cache
-from hashlib import blake2b
 from itertools import repeat
-from math import ceil
 from operator import add, attrgetter
-from os import urandom
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.errors import ConfigurationError, CorruptRecord, StoreUnavailable
+from asgi_cache.errors import CorruptRecord, StoreUnavailable
 from asgi_cache.model import NONCE_BYTES, Stamp
-from asgi_cache.stores.codec import decode, decode_stamp, encode, encode_stamp
+from asgi_cache.stores.bodies import Detached, body_place, joined, lies_apart
+from asgi_cache.stores.codec import decode
 from asgi_cache.stores.connections import Connections
+from asgi_cache.stores.joining import PATIENCE
 from asgi_cache.stores.leases import RedisLeases
+from asgi_cache.stores.lookups import LookUps, Memo
+from asgi_cache.stores.places import Places
 from asgi_cache.stores.sealing import Seals
+from asgi_cache.stores.stamping import milliseconds, new_stamp, stamp_of
 from asgi_cache.stores.tracking import Tracking
+from asgi_cache.stores.writing import written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
-    from asgi_cache.model import Record
-    from asgi_cache.stores.connections import Command
+    from asgi_cache.model import Record, StoredResponse
+    from asgi_cache.stores.base import Found
+    from asgi_cache.stores.resp import Command
 
 MAX_RECORD_BYTES: Final = 32 * 1024 * 1024
 _GONE: Final = -2
@@ -71,10 +67,6 @@ class RedisStore:
         max_record_bytes: int = MAX_RECORD_BYTES,
         secrets: Sequence[str] = (),
     ) -> None:
-        if not namespace or not namespace.isprintable() or set(namespace) & set("{} "):
-            raise ConfigurationError(
-                f"namespace is {namespace!r}; it must be printable, without spaces and braces"
-            )
         self.corrupt_records = 0
         """How many values were read that are no record, another key's, or without our seal."""
         self._connections = Connections(
@@ -84,17 +76,18 @@ class RedisStore:
         # is put together of what costs no Python call.
         offsets = map(attrgetter("offset"), repeat(self._connections))
         self.now: Callable[[], float] = map(add, iter(clock, None), offsets).__next__
-        self._prefix = namespace.encode() + b":"
+        places = self._places = Places(namespace)
+        self._prefix = places.prefix
         self._max_record_bytes = max_record_bytes
         self._seals = Seals(secrets) if secrets else None
-        self._digest = lru_cache(maxsize=256)(_digest)
-        self.leases = RedisLeases(
-            self._connections,
-            self._prefix,
-            lambda target, place: (
-                b"{%b}:%b%b" % (self._digest(target), place[:2], self._digest(place[2:]))
-            ),
-        )
+        self._memo = Memo()
+        self._turn: LookUps | None = None
+        """Those of a turn that may still be under way: a short cut past ``connections``."""
+        self.record_place = places.record
+        self.stamp_place = places.stamp
+        self.stamp = lru_cache(maxsize=1024)(stamp_of)
+        self.unavailable = self._connections.unavailable
+        self.leases = RedisLeases(self._connections, self._prefix, places.lease)
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._prefix.decode()[:-1]} {self._connections!r}>"
@@ -103,20 +96,49 @@ class RedisStore:
         self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
     ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
         """The records in *slots* and the values of *stamps*, in one round trip."""
-        prefix = self._record_prefix(target, key)
-        places = [b"%b%d" % (prefix, slot) for slot in slots]
-        # Not GET: what lies there may be no record of ours, and 512 MB long.
-        last = b"%d" % self._max_record_bytes
-        commands: list[Command] = [(b"GETRANGE", place, b"0", last) for place in places]
-        if stamps:
-            commands.append((b"MGET", *map(self._stamp_place, stamps)))
-        replies = await self._connections.exchange("read", commands)
-        now = self.now()
-        records = [
-            self._record(data, key, place, now)
-            for data, place in zip(replies, places, strict=False)
-        ]
-        return records, [_stamp(data) for reply in replies[len(slots) :] for data in reply]
+        found = await self.look_up(target, key, slots, stamps, PATIENCE)
+        return await self.complete(found), found.stamps
+
+    def look_up(
+        self,
+        target: bytes,
+        key: bytes,
+        slots: Sequence[int],
+        stamps: Sequence[bytes],
+        seconds: float,
+    ) -> Awaitable[Found]:
+        """As :meth:`read`, with all that is read in this turn of the event loop; in *seconds*."""
+        turn = self._turn
+        if turn is None or turn.loop is not get_running_loop() or turn.seconds < seconds:
+            turn = self._connections.joining().shared(self._begin, seconds)
+            turn.seconds = max(turn.seconds, seconds)
+            self._turn = turn
+        return turn.ask((target, key, tuple(slots), tuple(stamps)))
+
+    async def complete(self, found: Found) -> Sequence[Record | None]:
+        """Read the bodies that lie apart, each on a connection that nothing else waits for."""
+        if not found.apart:
+            return found.records
+        records = list(found.records)
+        for at, head in enumerate(records):
+            if type(head) is Detached:
+                records[at] = await self._with_body(head)
+        return records
+
+    async def _with_body(self, head: Detached) -> StoredResponse | None:
+        # One byte more than there should be, so that a longer one is seen.
+        command = (b"GETRANGE", body_place(head.place), b"0", b"%d" % head.length)
+        (body,) = await self._connections.exchange("read", [command])
+        if body == b"":  # evicted, or overwritten by a small one
+            return None
+        try:
+            return await joined(head, body or b"")
+        except CorruptRecord:
+            self.corrupt_records += 1
+            return None
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> LookUps:
+        return LookUps(loop, self, self._places, self._memo, b"%d" % self._max_record_bytes)
 
     async def write(
         self,
@@ -129,9 +151,12 @@ class RedisStore:
 
         What has ended, or is too large, leaves its slot empty.
         """
-        commands, places, longest = self._write_commands(target, key, records, stamps)
-        replies = await self._connections.exchange("write", commands)
-        await self._renew(places, replies[len(records) :], longest)
+        commands, places, longest = await self._write_commands(target, key, records, stamps)
+        # A large one must not hold up what others wait for.
+        is_large = any(map(lies_apart, records.values()))
+        send = self._connections.exchange if is_large else self._connections.join
+        replies = await send("write", commands)
+        await self._renew(places, replies[len(commands) - len(places) :], longest)
 
     async def write_leased(
         self,
@@ -143,14 +168,14 @@ class RedisStore:
         token: bytes,
     ) -> bool:
         """As :meth:`write`, and give back the lease; ``False``: it was lost, nothing is written."""
-        commands, places, longest = self._write_commands(target, key, records, stamps)
+        commands, places, longest = await self._write_commands(target, key, records, stamps)
         replies = await self.leases.write(target, place, token, commands)
         if replies is None:
             return False
-        await self._renew(places, replies[len(records) :], longest)
+        await self._renew(places, replies[len(commands) - len(places) :], longest)
         return True
 
-    def _write_commands(
+    async def _write_commands(
         self,
         target: bytes,
         key: bytes,
@@ -161,19 +186,10 @@ class RedisStore:
 
         longest life of a record in milliseconds.
         """
-        prefix, now = self._record_prefix(target, key), self.now()
-        commands: list[Command] = []
-        longest = 0
-        for slot, record in records.items():
-            place = b"%b%d" % (prefix, slot)
-            data = encode(record, key, self._seals, place)
-            life = ceil((record.discard_at - now) * 1000)
-            if life > 0 and len(data) <= self._max_record_bytes:
-                commands.append((b"SET", place, data, b"PX", b"%d" % life))
-                longest = max(longest, life)
-            else:
-                commands.append((b"UNLINK", place))
-        places = [self._stamp_place(name) for name in stamps] if longest else []
+        placed = {self.record_place(target, key, slot): records[slot] for slot in records}
+        most = self._max_record_bytes
+        commands, longest = await written(placed, key, self._seals, self.now(), most)
+        places = [self.stamp_place(name) for name in stamps] if longest else []
         commands += [(b"PTTL", place) for place in places]
         return commands, places, longest
 
@@ -185,19 +201,19 @@ class RedisStore:
             for place, life in zip(places, lives, strict=True)
             if life < longest and life != _GONE
         ]
-        await self._connections.exchange("write", renewals)
+        await self._connections.join("write", renewals)
 
     async def remove(self, target: bytes, key: bytes, slot: int) -> None:
         """Forget one slot."""
-        place = b"%b%d" % (self._record_prefix(target, key), slot)
-        await self._connections.exchange("remove", [(b"UNLINK", place)])
+        place = self.record_place(target, key, slot)
+        await self._connections.join("remove", [(b"UNLINK", place, body_place(place))])
 
     async def settle(self, names: Sequence[bytes], life: float) -> Sequence[Stamp]:
         """Give each of *names* that is missing a new stamp, and return what is there now.
 
         One round trip; a second where something lies there that is no stamp, which NX keeps.
         """
-        places = [self._stamp_place(name) for name in names]
+        places = [self.stamp_place(name) for name in names]
         stamps = await self._settle(places, life, b"NX")
         wrong = [place for place, stamp in zip(places, stamps, strict=True) if stamp is None]
         replaced = iter(await self._settle(wrong, life))
@@ -213,40 +229,32 @@ class RedisStore:
         """New stamps for *names*, in order, then new soft parts for *soft_names*; one exchange."""
         if soft_names and not self._connections.offset_is_known:
             await self._connections.exchange("replace", [(b"PING",)])
-        live = _milliseconds(life)
+        live = milliseconds(life)
         commands: list[Command] = [
-            (b"SET", self._stamp_place(name), _new_stamp(), b"PX", live) for name in names
+            (b"SET", self.stamp_place(name), new_stamp(), b"PX", live) for name in names
         ]
         for name in soft_names:
-            place = self._stamp_place(name)
-            soft_part = _new_stamp(self.now())[NONCE_BYTES:]
+            place = self.stamp_place(name)
+            soft_part = new_stamp(self.now())[NONCE_BYTES:]
             # A read, a change and a write would undo a hard purge in between; SETRANGE alone would
             # make the same stamp twice where it had been evicted.
             commands += (
                 (b"MULTI",),
-                (b"SET", place, _new_stamp(), b"PX", live, b"NX"),
+                (b"SET", place, new_stamp(), b"PX", live, b"NX"),
                 (b"SETRANGE", place, b"%d" % NONCE_BYTES, soft_part),
                 (b"PEXPIRE", place, live),
                 (b"EXEC",),
             )
         await self._connections.exchange("replace", commands)
 
-    def record_place(self, target: bytes, key: bytes, slot: int) -> bytes:
-        """The Redis key of a record."""
-        return b"%b%d" % (self._record_prefix(target, key), slot)
-
-    def stamp_place(self, name: bytes) -> bytes:
-        """The Redis key of a stamp."""
-        return self._stamp_place(name)
-
     def channel(self, name: bytes) -> Tracking:
         """Where the server tells of every change; *name*: the stamp that can be asked for."""
-        return Tracking(self._connections, self._prefix, self._stamp_place(name))
+        return Tracking(self._connections, self._prefix, self.stamp_place(name))
 
     async def ping(self) -> None:
         """Return where the server answers and lets us read; one round trip."""
         place = b"%bping" % self._prefix
-        await self._connections.exchange("ping", [(b"PING",), (b"GETRANGE", place, b"0", b"0")])
+        await self._connections.join("ping", [(b"PING",), (b"GETRANGE", place, b"0", b"0")])
 
     async def aclose(self) -> None:
         """Close every connection that this store made; it makes new ones where it is used again."""
@@ -258,53 +266,28 @@ class RedisStore:
     ) -> list[Stamp | None]:
         if not places:
             return []
-        live = _milliseconds(life)
-        commands: list[Command] = [
-            (b"SET", place, _new_stamp(), b"PX", live, *condition) for place in places
-        ]
+        live = milliseconds(life)
+        # Whom another of this turn settles with NX already has that one's nonce.
+        settled = self._connections.joining().shared(self._begin, 0.0).settled
+        commands: list[Command] = []
+        for place in places:
+            if not condition or settled.get(place) != live:
+                commands.append((b"SET", place, new_stamp(), b"PX", live, *condition))
+            if condition:
+                settled[place] = live
         commands.append((b"MGET", *places))
-        replies = await self._connections.exchange("settle", commands)
-        return [_stamp(data) for data in replies[-1]]
+        replies = await self._connections.join("settle", commands)
+        return [self.stamp(data) for data in replies[-1]]
 
-    def _record_prefix(self, target: bytes, key: bytes) -> bytes:
-        return b"%b{%b}:%b:" % (self._prefix, self._digest(target), self._digest(key))
-
-    def _stamp_place(self, name: bytes) -> bytes:
-        kind = name[:1]
-        if kind == b"t":
-            return b"%b{%b}:t" % (self._prefix, self._digest(name[1:]))
-        return b"%b%b:%b" % (self._prefix, kind if kind.islower() else b"_", self._digest(name))
-
-    def _record(self, data: bytes | None, key: bytes, place: bytes, now: float) -> Record | None:
-        if data == b"":  # what GETRANGE says of a key that is not there
-            return None
+    def decoded(self, data: bytes | None, key: bytes, place: bytes) -> Record | Detached | None:
+        """The record in what lies at *place*; ``None``, and counted, where there is none."""
         try:
             if data is None or len(data) > self._max_record_bytes:
                 raise CorruptRecord("no string, or too long a one")
             record = decode(data, key, self._seals, place)
+            if type(record) is Detached and record.length > self._max_record_bytes:
+                raise CorruptRecord("too long a body")
+            return record
         except CorruptRecord:
             self.corrupt_records += 1
             return None
-        return record if record.discard_at > now else None
-
-
-def _digest(text: bytes) -> bytes:
-    return urlsafe_b64encode(blake2b(text, digest_size=32).digest()).rstrip(b"=")
-
-
-def _milliseconds(seconds: float) -> bytes:
-    return b"%d" % max(1, ceil(seconds * 1000))
-
-
-def _new_stamp(soft_at: float = 0.0) -> bytes:
-    return encode_stamp(Stamp(urandom(NONCE_BYTES), urandom(NONCE_BYTES), soft_at))
-
-
-def _stamp(data: bytes | None) -> Stamp | None:
-    """The stamp in *data*; what is none is as good as missing, and missing means invalid."""
-    if data is None:
-        return None
-    try:
-        return decode_stamp(data)
-    except CorruptRecord:
-        return None

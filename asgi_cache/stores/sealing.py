@@ -4,7 +4,7 @@
     checked = %xFF "AC" revision crc payload    ; CRC-32 of payload, big-endian: against accidents
     sealed  = %xFF "AS" revision mac payload    ; HMAC-SHA256 (RFC 2104): against forgers
     mac     = HMAC(secret, %xFF "AS" revision place %x00 payload)
-    revision = %x02         ; of head and payload; another one is no record of ours, older or newer
+    revision = %x03         ; of head and payload; another one is no record of ours, older or newer
 
 The place is the name of the Redis key: namespace, target, key and slot. So a sealed record is one
 only where it was put, and its payload says the text of its key besides. Neither form is ever taken
@@ -28,7 +28,7 @@ from asgi_cache.errors import CorruptRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-REVISION: Final = 2
+REVISION: Final = 3
 
 _CHECKED: Final = b"\xffAC" + bytes([REVISION])
 _SEALED: Final = b"\xffAS" + bytes([REVISION])

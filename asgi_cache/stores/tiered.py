@@ -62,6 +62,10 @@ class TieredStore:
         self.watching = Watching(inner, self.cells, name, self._is_away)
         self.for_request: Callable[[], Store] = partial(View, tier=self, now=self.now)
         """This store for one request: what that waits for comes out of one budget. No call."""
+        self.far_for_request: Callable[[], Store] = (
+            far.for_request if isinstance(far, Guarding) else lambda: far
+        )
+        """The far store with a budget of its own, where it has any."""
         self.leased: Leased | None = (
             _Leased(inner, self.cells) if isinstance(inner, Leased) else None
         )
@@ -119,11 +123,6 @@ class TieredStore:
         """Close the channel and the far store; near is empty then."""
         await self.watching.aclose()
         await self.far.aclose()
-
-    def far_for_request(self) -> Store:
-        """The far store with a budget of its own, where it has any."""
-        far = self.far
-        return far.within(far.budget()) if isinstance(far, Guarding) else far
 
     def _view(self) -> View:
         return View(tier=self, now=self.now, far=self.far)
@@ -213,6 +212,11 @@ class View(SimpleNamespace):
         """From now on nothing is answered near."""
         self.is_far, self.may_be_old = True, False
 
+    @property
+    def budget(self) -> Any:
+        """What this request may still wait for the far store; ``None``: nothing bounds it."""
+        return getattr(self._for_far(), "budget", None)
+
     async def aclose(self) -> None:
         """Requests close nothing."""
 
@@ -228,6 +232,9 @@ class View(SimpleNamespace):
 
     def _far(self) -> Store:
         self.is_far = True
+        return self._for_far()
+
+    def _for_far(self) -> Store:
         if self.far is None:
             self.far = self.tier.far_for_request()
         return self.far

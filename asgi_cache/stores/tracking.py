@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
-from asgi_cache.errors import CorruptRecord, StoreRefused, StoreUnavailable
+from asgi_cache.errors import StoreRefused, StoreUnavailable
 from asgi_cache.stores.base import Changed
-from asgi_cache.stores.codec import decode_stamp
-from asgi_cache.stores.forking import let_go
+from asgi_cache.stores.line import close_here
+from asgi_cache.stores.stamping import stamp_of
 
 if TYPE_CHECKING:
     from asgi_cache.model import Stamp
@@ -78,9 +78,7 @@ class Tracking:
             case [None]:
                 return None
             case [bytes(data)]:
-                with contextlib.suppress(CorruptRecord):
-                    return decode_stamp(data)
-                return None
+                return stamp_of(data)
         raise StoreUnavailable("tracking: an impossible reply")
 
     async def aclose(self) -> None:
@@ -92,7 +90,7 @@ class Tracking:
 
     def let_go(self) -> None:
         """Close the socket in this process only."""
-        let_go(self._connection)
+        close_here(getattr(self._connection, "_writer", None))
 
     async def _send(self, *command: bytes) -> None:
         await self._connections.send(self._connection, command)

@@ -28,8 +28,10 @@ class Report:
     """Of each request, in the order of their ends."""
     statuses: Counter[int] = field(default_factory=Counter)
     hits: int = 0
+    added: list[float] = field(default_factory=list)
+    """Of each request, without the event loop's lateness: not the store's, nor ours."""
     lag: float = 0.0
-    """Most seconds that the event loop itself was late: not the store's, nor ours."""
+    """Most seconds that it was late at once."""
 
     def quantile(self, share: float) -> float:
         ordered = sorted(self.seconds)
@@ -39,18 +41,28 @@ class Report:
     def most(self) -> float:
         return max(self.seconds)
 
+    @property
+    def most_added(self) -> float:
+        return max(self.added)
+
+    @property
+    def errors(self) -> int:
+        return len(self.seconds) - self.statuses[200]
+
     def say(self, name: str) -> None:
         """Print the figures."""
         print(
             f"{name}: {len(self.seconds)} requests, {dict(self.statuses)}, {self.hits} hits; "
             f"p50 {self.quantile(0.5) * 1000:.2f} ms, p99 {self.quantile(0.99) * 1000:.2f} ms, "
             f"p100 {self.most * 1000:.1f} ms (loop late by up to {self.lag * 1000:.1f} ms)"
+            + (f", without that {self.most_added * 1000:.1f} ms" if self.added else "")
         )
 
     def check_budget(self) -> None:
         """Nobody got an error, and nobody waited longer for the store than is allowed."""
         assert set(self.statuses) == {200}
-        assert self.most <= BUDGET + self.lag + 0.03
+        added = self.most_added if self.added else self.most - self.lag
+        assert added <= BUDGET + 0.03
 
 
 async def load(
@@ -65,19 +77,31 @@ async def load(
     report = Report()
 
     async def one(target: str) -> None:
+        before = stalled()
         began = time.perf_counter()
         exchange = await drive(app, target)
-        report.seconds.append(time.perf_counter() - began)
+        took = time.perf_counter() - began
+        report.seconds.append(took)
+        report.added.append(max(0.0, took - (stalled() - before)))
         report.statuses[exchange.status] += 1
         report.hits += exchange.hit
         assert exchange.complete
         assert exchange.told["path"] == target
 
+    late, due = 0.0, time.perf_counter()
+
+    def stalled() -> float:
+        """Seconds of lateness so far; what is ready may run before the watch sees it."""
+        return late + max(0.0, time.perf_counter() - due)
+
     async def watch() -> None:
+        nonlocal late, due
         while True:
-            began = time.perf_counter()
+            due = time.perf_counter() + LAG_STEP
             await asyncio.sleep(LAG_STEP)
-            report.lag = max(report.lag, time.perf_counter() - began - LAG_STEP)
+            by = max(0.0, time.perf_counter() - due)
+            late += by
+            report.lag = max(report.lag, by)
 
     watching = asyncio.create_task(watch())
     tasks: list[asyncio.Task[None]] = []

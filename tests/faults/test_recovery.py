@@ -1,8 +1,12 @@
-"""How Redis is waited for: rarely, quietly, in any event loop, and what was missed is made up."""
+"""How Redis is waited for: rarely, quietly, in any event loop, and what was missed is made up.
+
+``FLAPPING_SECONDS`` makes the long run.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import Counter
@@ -14,14 +18,17 @@ import pytest
 from asgi_cache import CacheMiddleware, GuardedStore
 from tests.driver import Recorder, drive
 from tests.faults.conftest import FRESH, warm
-from tests.faults.load import after, load
+from tests.faults.load import BUDGET, after, load
 from tests.faults.test_faults import RECOVERY, fail_until_away, is_away, seconds_to_hit
+from tests.figures.telling import tell
 from tests.stores.wire import until
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Site
     from tests.faults.proxy import FaultProxy
     from tests.servers import RedisServer
+
+FLAPS = max(1, round(float(os.environ.get("FLAPPING_SECONDS", "6")) / 2))
 
 
 async def test_x20_recovery(site: Site, proxy: FaultProxy) -> None:
@@ -83,25 +90,38 @@ async def test_x21_log_lines(
 
 
 async def test_x23_flapping(site: Site, server: RedisServer) -> None:
-    """Up and down by turns; each time it hangs instead of ending."""
+    """Up and down by turns, a second each; each time it hangs instead of ending."""
     async with site(server.url) as app:
         await warm(app)
         flapping = True
 
         async def flap() -> None:
             nonlocal flapping
-            for _ in range(3):
+            for _ in range(FLAPS):
                 server.pause()
-                await asyncio.sleep(0.7)
+                await asyncio.sleep(1.0)
                 server.resume()
-                await asyncio.sleep(0.7)
+                await asyncio.sleep(1.0)
             flapping = False
 
         flaps = asyncio.create_task(flap())
-        report = await load(app, rate=300, until=lambda: not flapping)
+        at_most = 2.0 * FLAPS + 30.0
+        report = await load(app, rate=300, until=lambda: not flapping, at_most=at_most)
         await flaps
         report.say("X23")
-        report.check_budget()
+        p99 = sorted(report.added)[int(len(report.added) * 0.99)]
+        tell(
+            "hanging",
+            "flapping",
+            flapping_seconds=2 * FLAPS,
+            flapping_p99_ms=p99 * 1000,
+            flapping_most_ms=report.most_added * 1000,
+            errors=report.errors,
+        )
+        assert report.errors == 0
+        assert p99 <= BUDGET
+        if FLAPS <= 3:  # of more requests a busy machine keeps some for longer
+            report.check_budget()
         assert report.hits > 0
         assert await seconds_to_hit(app) < RECOVERY
 

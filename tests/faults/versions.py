@@ -53,7 +53,7 @@ class Versioned:
             self.far += 1
             return far_for_request()
 
-        tier.far_for_request = counted  # type: ignore[method-assign]
+        tier.far_for_request = counted
 
     async def get(self) -> int:
         """The version that one request gets."""

@@ -226,6 +226,38 @@ def test_what_the_app_answered_where_the_client_gets_another_status(
     assert forwarded(decision, refusal, is_stored, status=status) == value
 
 
+@pytest.mark.parametrize(
+    ("decision", "refusal", "is_stored", "collapsed", "value"),
+    [
+        (Decision.URI_MISS, None, True, None, b"c; fwd=uri-miss; stored"),
+        (Decision.URI_MISS, None, False, True, b"c; fwd=uri-miss; collapsed"),
+        (Decision.URI_MISS, None, True, False, b"c; fwd=uri-miss; stored; collapsed=?0"),
+        (
+            Decision.BYPASS,
+            Refusal.PRIVATE,
+            False,
+            False,
+            b"c; fwd=bypass; collapsed=?0; detail=private",
+        ),
+        (Decision.METHOD, None, False, False, None),
+    ],
+)
+def test_cache_status_of_one_that_has_waited(
+    decision: Decision,
+    refusal: Refusal | None,
+    is_stored: bool,
+    collapsed: bool | None,
+    value: bytes | None,
+) -> None:
+    """RFC 9211 §2.6: a boolean, which is true where another request's fill answered."""
+    line = forward_status(b"c", decision, refusal, is_stored, collapsed=collapsed)
+    assert line == (None if value is None else (b"cache-status", value))
+    if line is not None:
+        members: Any = http_sf.parse(line[1], tltype="list")
+        ((_, parameters),) = members
+        assert parameters.get("collapsed") is collapsed
+
+
 @pytest.mark.parametrize("name", ["asgi-cache", "Our Cache; really"])
 @pytest.mark.parametrize("refusal", [None, *Refusal])
 def test_cache_status_is_a_structured_list(name: str, refusal: Refusal | None) -> None:

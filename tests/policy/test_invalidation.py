@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_cache.model import ResponseHead
-from asgi_cache.policy.invalidation import is_unsafe, targets_to_invalidate
+from asgi_cache.policy.grouping import MAX_GROUPS
+from asgi_cache.policy.invalidation import MAX_URL_BYTES, is_unsafe, targets_to_invalidate
 from asgi_cache.policy.keys import EPOCH, target_stamp
-from asgi_cache.policy.storing import MAX_GROUPS
 from asgi_cache.settings import Rule, Settings
 from tests.policy.builders import (
     OCTETS,
@@ -151,6 +151,14 @@ def test_groups_are_bounded() -> None:
 
 def test_cache_groups_spoil_nothing() -> None:
     assert spoiled({"Cache-Groups": '"g"'}) == [OWN]
+
+
+def test_no_more_is_resolved_than_a_target_may_be_long() -> None:
+    long, longer = ["/" + "y" * size for size in (MAX_URL_BYTES - 3, MAX_URL_BYTES)]
+    named = [target_stamp(b"shop.example\0%b\0" % url.encode()) for url in (long, "/z", "/w")]
+    lines = [("Location", url) for url in (longer, long, "/z", "/w")]
+    assert spoiled(lines) == [OWN, *named[:2]]
+    assert spoiled([*lines, ("Content-Location", "/w")]) == [OWN, *named]
 
 
 @untimed

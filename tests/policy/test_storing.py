@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from asgi_cache.model import EntityTag, RequestHead, ResponseHead, StoredResponse
 from asgi_cache.policy.decision import Refusal
+from asgi_cache.policy.grouping import rule_groups
 from asgi_cache.policy.keys import MAX_NOMINATED
 from asgi_cache.policy.storing import (
     HOP_BY_HOP,
     admit,
     declared_length,
     is_malformed_length,
-    rule_groups,
     status_refusal,
 )
 from asgi_cache.settings import Rule, Settings
@@ -134,6 +134,9 @@ REFUSED: list[tuple[int, Headers, Refusal]] = [
     (200, with_fresh(("Vary", "accept, AUTHORIZATION")), Refusal.VARY_CREDENTIALS),
     (200, with_fresh(("Vary", "X-Amzn-Oidc-Data")), Refusal.VARY_CREDENTIALS),
     (200, with_fresh(("Vary", ",".join(f"x-{n}" for n in range(9)))), Refusal.VARY_TOO_MANY),
+    # Of one name, but longer than is read.
+    (200, with_fresh(("Vary", "x-a," * 2049)), Refusal.VARY_TOO_MANY),
+    (200, with_fresh(*[("Vary", "x-a," * 1025)] * 2), Refusal.VARY_TOO_MANY),
     # Cache-Groups (P13).
     (200, with_fresh(("Cache-Groups", "products")), Refusal.GROUPS),
     (200, with_fresh(("Cache-Groups", '"a" "b"')), Refusal.GROUPS),

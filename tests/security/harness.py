@@ -222,6 +222,8 @@ class Place:
     def cache(self, store: Store | None = None, **settings: Any) -> asgi_cache.Cache:
         """A cache that is patient with a slow machine: what is judged here is not its haste."""
         settings.setdefault("namespace", self.namespace)
+        settings.setdefault("store_timeout", 30.0)
+        settings.setdefault("request_store_timeout", 60.0)
         if store is None:
             store = self.store(settings["namespace"])
         if not isinstance(store, MemoryStore):

@@ -1,4 +1,4 @@
-"""Cases C06, S01 and their neighbours: what is cut off leaves nothing short, mixed or late."""
+"""Cases C06, X06 and their neighbours: what is cut off leaves nothing short, mixed or late."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import pytest
 from tests.security.checker.__main__ import main, told
 from tests.security.checker.board import Board
 from tests.security.checker.faults import KINDS
+from tests.security.checker.pages import all_calls
 from tests.security.checker.running import Plan, run
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def test_c18_random_histories_over_processes_with_faults() -> None:
     assert figures["counts"]["another worker's"] > 0.1 * RESPONSES
     assert figures["counts"]["under a fault"] > 0.05 * RESPONSES
     assert len(figures["faults_injected"]) > len(KINDS) / 3
+    assert figures["app_calls_others_may_wait_for"] > 0.05 * RESPONSES
+    assert min(figures["app_calls_at_once_for_a_key"].values()) >= 1
 
 
 def test_the_command_writes_its_figures(tmp_path: Path) -> None:
@@ -67,6 +70,10 @@ def test_each_process_writes_its_own_row_of_the_board(tmp_path: Path) -> None:
     board.count(0, "judged")
     other.count(1, "judged", 2)
     assert (board.total("judged"), other.count_of(1, "judged")) == (3, 2)
+    key = next(all_calls())
+    assert [board.call(0, key, 1), other.call(1, key, 1), other.call(1, key, -1)] == [1, 2, 1]
+    assert board.call(0, ("first", "nothing that is waited for"), 1) == 0
+    assert board.latest("changed", [scope]) == 0
     board.stop()
     assert other.stopped
     board.close()

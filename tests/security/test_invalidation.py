@@ -21,8 +21,9 @@ from redis.asyncio import Redis
 from asgi_cache import Cache, MemoryStore, RedisStore, Rule, StoreError, StoreUnavailable
 from asgi_cache.policy.keys import EPOCH
 from tests.driver import BODY, START
+from tests.figures.telling import tell
 from tests.security.harness import SHARED, Origin, Reply, read
-from tests.security.turns import SteppedStore, Turns, with_followers
+from tests.security.turns import SteppedStore, Turns, with_all
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from asgi_cache.model import Stamp
     from asgi_cache.stores import Store
+    from tests.driver import Field
     from tests.security.harness import Place, Site, Told
 
 URL = "http://shop.example/page?x=1"
@@ -42,8 +44,8 @@ HARD_ONLY = {"post", "post group"}
 
 
 @pytest.fixture(autouse=True)
-def _followers(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_followers(monkeypatch)
+def _all_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_all(monkeypatch)
 
 
 @dataclass
@@ -53,6 +55,10 @@ class Shop:
     place: Place
     vary: bool = False
     ruled: bool = True
+    tagged: bool = False
+    """The page has an entity tag, and the app answers 304 where that still holds."""
+    window: float = 0.0
+    """Of stale-while-revalidate."""
     turns: Turns = field(default_factory=Turns)
     version: int = 1
 
@@ -62,10 +68,13 @@ class Shop:
 
     def _site(self) -> Site:
         store: Any = SteppedStore(self.raw, self.turns)
-        rule = Rule(ttl=60, groups=["g"]) if self.ruled else Rule(groups=["g"])
+        rule = Rule(
+            ttl=60 if self.ruled else None, groups=["g"], stale_while_revalidate=self.window
+        )
         return self.place.site(Origin(self._answer), store, paths={"/page": rule})
 
     async def _answer(self, told: Told) -> Reply:
+        lines: list[Field]
         if told.method == "POST":
             lines = [("cache-group-invalidation", '"h"')] if told.path == "/form" else []
             await self.turns.gate("app changes")
@@ -73,8 +82,14 @@ class Shop:
         await self.turns.gate("app reads")
         version = self.version
         await self.turns.gate("app answers")
-        lines = [("cache-groups", '"h"'), *([("vary", "x-a")] if self.vary else [])]
-        return Reply([*lines, *([] if self.ruled else SHARED)], version=version)
+        lines = [] if self.ruled else [*SHARED]
+        lines += [("cache-groups", '"h"'), *([("vary", "x-a")] if self.vary else [])]
+        if self.tagged:
+            lines.append(("etag", f'"{version}"'))
+            if told.value("if-none-match") == f'"{version}"':
+                self.turns.took_part["not_modified"] += 1
+                return Reply(lines, 304, b"", length=False, version=version)
+        return Reply(lines, version=version)
 
     async def request(self, worker: int = 0) -> Told:
         """GET the page."""
@@ -109,7 +124,7 @@ class Shop:
         elif names:
             assert isinstance(store, RedisStore)
             async with Redis.from_url(self.place.url) as client:
-                await client.delete(*map(store._stamp_place, names))
+                await client.delete(*map(store.stamp_place, names))
 
     async def stamp(self, name: bytes) -> Stamp | None:
         """The value of one stamp."""
@@ -549,10 +564,23 @@ SEED = int(os.environ.get("INTERLEAVINGS_SEED", "7"))
 
 
 async def schedule(place: Place, draw: random.Random, found: Counter[str]) -> None:
-    """One random order of some clients, purgers and evictions; then quiet, and a last look."""
-    shop = Shop(place, vary=draw.random() < 0.3, ruled=draw.random() < 0.5)
+    """One random order of some clients, purgers and evictions; then quiet, and a last look.
+
+    After a soft purge the stale response may be used in its window, and never after a hard one.
+    """
+    shop = Shop(
+        place,
+        vary=draw.random() < 0.3,
+        ruled=draw.random() < 0.5,
+        tagged=draw.random() < 0.7,
+        window=draw.choice([0.0, 60.0]),
+    )
     turns = shop.turns
     acknowledged = shop.version
+    if draw.random() < 0.7:
+        # Stale, though its data are as they were: who asks about it now is told 304.
+        await shop.request(draw.randrange(2))
+        await shop.purge("everything", soft=True)
 
     async def client() -> None:
         for _ in range(draw.randint(1, 3)):
@@ -565,12 +593,14 @@ async def schedule(place: Place, draw: random.Random, found: Counter[str]) -> No
     async def purger() -> None:
         nonlocal acknowledged
         for _ in range(draw.randint(1, 2)):
-            shop.version += 1
+            shop.version += draw.random() < 0.7
             version = shop.version
             kind, soft = draw.choice(kinds())
             await shop.purge(kind, soft=soft, worker=draw.randrange(2))
-            acknowledged = max(acknowledged, version)
+            if not (soft and shop.window):
+                acknowledged = max(acknowledged, version)
             found["purges"] += 1
+            found[f"{kind}{' soft' * soft}"] += 1
             await turns.gate("purger rests")
 
     async def noise() -> None:
@@ -595,8 +625,16 @@ async def schedule(place: Place, draw: random.Random, found: Counter[str]) -> No
         found["steps"] += 1
     for actor in list(turns._tasks):
         await turns.finish(actor)
+    if shop.window:
+        # What is stale now is asked for in the background, by actors that nobody gives turns.
+        for worker in (0, 1):
+            assert (await shop.request(worker)).version >= acknowledged
+        while ready := await turns.ready():
+            await turns.step(draw.choice(ready))
+        await shop.purge("everything")
     await shop.assert_current_and_kept(0)
     await shop.assert_current_and_kept(1)
+    found.update(turns.took_part)
 
 
 async def test_i_random_interleavings(place: Place) -> None:
@@ -610,3 +648,8 @@ async def test_i_random_interleavings(place: Place) -> None:
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
     print(f"\n{place.kind}: {number} interleavings from seed {SEED}: {dict(found)}, 0 resurrected")
+    in_flight = {name: found[name] for name in ("followers", "revalidations", "not_modified")}
+    tell("interleavings", place.kind, interleavings=number, resurrected=0, **in_flight)
+    assert min(in_flight.values()) > number / 10
+    names = [f"{kind}{' soft' * soft}" for kind, soft in kinds()]
+    assert min(found[name] for name in names) > number / 20

@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from asgi_cache import Rule, Settings
+from asgi_cache.stores.sealing import REVISION, checked
 from tests.driver import drive
 from tests.security.harness import MAX_AGE, SHARED, Origin, Reply, Told, read
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from tests.security.harness import Lines, Place, Site
 
+HEAD = b"\xffAC" + bytes([REVISION])
 EVERYWHERE = {"/{rest:path}": 60}
 KEY_FIELDS = Settings().key_fields
 SILENT: Lines = ()
@@ -380,7 +382,8 @@ async def test_p11_a_record_without_stamps_is_not_served(redis_place: Place) -> 
 @pytest.mark.parametrize(
     "value",
     [
-        *(b"", b"\0", b"\xffAC\x01", b"\xffAC\x00" + b"\0" * 64, b"cos\nsystem\n(S'true'\ntR."),
+        *(b"", b"\0", HEAD, HEAD + b"\0" * 64, b"\xffAC\x00" + b"\0" * 64),
+        *(b"cos\nsystem\n(S'true'\ntR.", checked(b"cos\nsystem\n(S'true'\ntR.")),
         *(b"\x80\x04\x95", b"\xdd\xff\xff\xff\xff", b"\x91" * 100_000, b"x" * 1_000_000),
     ],
 )

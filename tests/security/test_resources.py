@@ -30,19 +30,6 @@ async def flood(site: Site, number: int, host: str = HOST) -> None:
     site.origin.scopes.clear()
 
 
-async def test_d01_twenty_thousand_urls_stay_within_the_budget(memory: Place) -> None:
-    store = MemoryStore(4 * MIB)
-    site = memory.site(Origin(Reply(SHARED, filler=2_000)), store)
-    resident = resident_bytes()
-    for number in range(20_000):
-        await flood(site, number)
-        if number % 100 == 0:
-            assert store.used_bytes <= store.max_bytes
-    assert store.used_bytes > store.max_bytes / 2
-    assert resident_bytes() - resident < store.max_bytes + 16 * MIB
-    assert await site.stores("/still")
-
-
 async def test_d01_every_key_in_redis_has_an_end(redis_place: Place) -> None:
     def answer(told: Told) -> Reply:
         groups = [("cache-groups", f'"g{told.serial % 7}"')] if told.serial % 3 else []

@@ -20,7 +20,7 @@ from tests.driver import BODY, START, drive, http_scope
 from tests.revising import Revising
 from tests.security.harness import MAX_AGE, SHARED, Origin, Reply
 from tests.security.test_invalidation import Shop
-from tests.security.turns import FOLLOWS, with_followers
+from tests.security.turns import FOLLOWS, with_all
 from tests.stores.records import stored_response
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def evict(place: Place, store: Store, name: bytes) -> None:
         return
     assert isinstance(store, RedisStore)
     async with Redis.from_url(place.url) as client:
-        assert await client.unlink(store._stamp_place(name)) == 1
+        assert await client.unlink(store.stamp_place(name)) == 1
 
 
 async def test_s12_an_evicted_stamp_proves_nothing(place: Place) -> None:
@@ -109,7 +109,7 @@ async def test_i05_who_begins_after_a_purge_does_not_get_what_is_being_written(
 
     R knows of h only where F has got its reply by then.
     """
-    with_followers(monkeypatch)
+    with_all(monkeypatch)
     shop = Shop(memory)
     await shop.turns.start("F", shop.request())
     await shop.turns.run_to("F", "app answers")

@@ -4,16 +4,19 @@ An actor runs until it comes to a gate: before and after each operation of its s
 the origin has one. Then it stands still until its next turn. So a test, or a seeded draw, chooses
 the order of everything that concurrent requests and purges do, on any store, without a sleep.
 One that waits for another's fill stands still as well, and has no turn until that has ended.
+A background revalidation is an actor of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgi_cache.collapsing import Flight
 from asgi_cache.following import _Follower
+from asgi_cache.revalidating import Revalidations
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -32,28 +35,39 @@ PATIENCE = 3600.0
 """Seconds that a follower waits: turns, and not the clock, end its waiting."""
 
 
-def with_followers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have those who wait for another's fill take part in the turns."""
+def with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have followers, who wait for another's fill, and revalidations take part in the turns."""
     follow, read_together = Flight.follow, _Follower._read_together
+    revalidate = Revalidations._run
 
     async def stepped_follow(self: Flight, suits: Any, seconds: float) -> Any:
         turns = TURNS.get()
         if turns is None:
             return await follow(self, suits, seconds)
+        turns.took_part["followers"] += 1
         turns.stand(FOLLOWS)
         outcome = await follow(self, suits, PATIENCE)
         await turns.gate("followed")
         return outcome
 
-    async def stepped_read(self: _Follower, names: Any, flight: Flight, store: Any) -> Any:
+    async def stepped_read(self: _Follower, names: Any, flight: Flight) -> Any:
         turns = TURNS.get()
         if turns is None or flight.shared_read is None:
-            return await read_together(self, names, flight, store)
+            return await read_together(self, names, flight)
         turns.stand(FOLLOWS)
-        found = await read_together(self, names, flight, store)
+        found = await read_together(self, names, flight)
         await turns.gate("read by another")
         return found
 
+    async def stepped_revalidation(self: Revalidations, *arguments: Any) -> None:
+        store: Any = self._fetcher.cache.store
+        turns: Turns = store.store.turns  # beneath the guard
+        turns.took_part["revalidations"] += 1
+        turns.join(f"revalidation {turns.took_part['revalidations']}")
+        await turns.gate("revalidation begins")
+        await revalidate(self, *arguments)
+
+    monkeypatch.setattr(Revalidations, "_run", stepped_revalidation)
     monkeypatch.setattr(Flight, "follow", stepped_follow)
     monkeypatch.setattr(_Follower, "_read_together", stepped_read)
 
@@ -66,6 +80,8 @@ class Turns:
         """At which gate each waiting actor stands."""
         self.stamps: set[bytes] = set()
         """The name of every stamp that a store was asked for."""
+        self.took_part: Counter[str] = Counter()
+        """How many did what a purge is to catch in flight."""
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._gates: dict[str, asyncio.Future[None]] = {}
         self._still: dict[str, asyncio.Event] = {}
@@ -88,9 +104,10 @@ class Turns:
 
     async def ready(self) -> list[str]:
         """Who can have a turn, in order; empty when all have ended."""
-        for _ in range(1000):
+        for turn in range(1000):
             found = sorted(actor for actor, label in self.at.items() if label != FOLLOWS)
-            if found or not self.at:
+            # A revalidation that has just been started comes to its first gate by itself.
+            if found or (not self.at and turn > 2):
                 return found
             await asyncio.sleep(0)
         raise AssertionError(f"nobody leads those who follow: {self.at}")
@@ -105,6 +122,16 @@ class Turns:
         task.add_done_callback(lambda _: still.set())
         self._tasks[actor] = task
         await self._stand(actor)
+
+    def join(self, actor: str) -> None:
+        """Have the present task be *actor* from now on."""
+        ACTOR.set(actor)
+        TURNS.set(self)
+        still = self._still[actor] = asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _: still.set())
+        self._tasks[actor] = task
 
     async def step(self, actor: str) -> None:
         """Give *actor* a turn: up to its next gate, or its end."""

@@ -77,6 +77,21 @@ def test_what_says_nothing_about_the_store_does_not_count(breaker: Breaker) -> N
     assert (breaker.troubled, breaker.last_error) == (False, str(ERROR))
 
 
+def test_one_line_for_one_cause(breaker: Breaker, caplog: pytest.LogCaptureFixture) -> None:
+    """Which names it, whether that opens the breaker or not."""
+    fail(breaker, LIMIT)
+    breaker.say()
+    (line,) = caplog.records
+    assert line.getMessage().startswith(f"the store does not answer ({ERROR}); requests go on")
+    breaker.close()
+    caplog.clear()
+    fail(breaker, 2)
+    assert (breaker.is_silent, caplog.records) == (False, [])
+    for _ in range(2):
+        breaker.say()
+    assert [record.getMessage() for record in caplog.records] == [f"the store failed: {ERROR}"]
+
+
 def test_answers_that_come_late_do_not_close_it(breaker: Breaker) -> None:
     fail(breaker, LIMIT)
     for _ in range(LIMIT):

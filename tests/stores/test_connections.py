@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fakeredis
 import pytest
@@ -19,6 +19,9 @@ from tests.servers import RedisServer, free_port
 from tests.stores.records import stored_response
 from tests.stores.wire import Relay, answer_handshake, read_command, serving, until
 
+if TYPE_CHECKING:
+    from asgi_cache.stores.line import Line
+
 TARGET, KEY = b"shop.example/", b"https\0shop.example/"
 LIFE = 3600.0
 
@@ -26,6 +29,13 @@ LIFE = 3600.0
 async def held(store: RedisStore, key: bytes = KEY) -> Any:
     (record,), _ = await store.read(TARGET, key, RESPONSE_SLOT, ())
     return record
+
+
+def line_of(store: RedisStore) -> Line:
+    """The connection of this loop's joined round trips."""
+    line = store._connections.joining().line
+    assert line is not None
+    return line
 
 
 @pytest.mark.parametrize(
@@ -97,11 +107,10 @@ async def test_an_idle_connection_that_the_server_closed_costs_nothing(
 ) -> None:
     store = RedisStore(redis_server.url, namespace)
     await held(store)
-    (connection,) = store._connections._of_this_loop()._idle
+    line = line_of(store)
     with redis.Redis.from_url(redis_server.url) as admin:
-        address = "{}:{}".format(*connection._writer.get_extra_info("sockname"))
-        admin.client_kill(address)
-    await until(connection._reader.at_eof)
+        admin.client_kill("{}:{}".format(*line.transport.get_extra_info("sockname")))
+    await until(lambda: line.is_over)
     assert await held(store) is None
     await store.aclose()
 
@@ -168,10 +177,10 @@ async def test_i09_nonces_are_sent_once_whatever_happens(
         await client.aclose()
 
 
-async def test_a_cancelled_read_costs_the_connection(
+async def test_a_cancelled_reads_reply_is_given_to_nobody(
     redis_server: RedisServer, namespace: str
 ) -> None:
-    """Its reply comes late, and must not be the answer to the next one."""
+    """It comes late, and must not be the answer to the next one."""
     relay = Relay(redis_server.port)
     async with serving(relay) as url:
         store = RedisStore(url, namespace)
@@ -186,12 +195,35 @@ async def test_a_cancelled_read_costs_the_connection(
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
+        following = asyncio.create_task(held(store, b"two"))
+        await asyncio.sleep(0)
         relay.answering.set()
-        assert await held(store, b"two") == two
+        assert await following == two
         assert await held(store, b"one") == one
         assert store.corrupt_records == 0
+        assert relay.connections == 1
+        await store.aclose()
+
+
+async def test_a_cancelled_purge_costs_its_connection(
+    redis_server: RedisServer, namespace: str
+) -> None:
+    relay = Relay(redis_server.port)
+    async with serving(relay) as url:
+        store = RedisStore(url, namespace)
+        await store.replace([b"n"], (), LIFE)
+        assert relay.connections == 1
+        relay.answering.clear()
+        relay.asked.clear()
+        purging = asyncio.create_task(store.replace([b"n"], (), LIFE))
+        await relay.asked.wait()
+        purging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await purging
+        relay.answering.set()
+        await store.replace([b"n"], (), LIFE)
         assert relay.connections == 2
-        own = store._connections._of_this_loop()
+        own = store._connections._of_this_loop().pooled
         assert own._all == set(own._idle)
         await store.aclose()
 
@@ -206,13 +238,21 @@ async def test_replies_nobody_asked_for_are_not_read(redis_server: RedisServer) 
 
     async with serving(handler) as url:
         store = RedisStore(url, "shop")
-        await held(store)
-        (connection,) = store._connections._of_this_loop()._idle
-        writers[0].write(b"$5\r\nwrong\r\n")
+        for unasked in (b"$5\r\nwrong\r\n", b"$5\r\nwr", b"+OK\r\n"):
+            await held(store)
+            line, connections = line_of(store), relay.connections
+            writers[-1].write(unasked)
+            await until(lambda line=line: line.is_over)  # type: ignore[misc]
+            assert await held(store) is None
+            assert store.corrupt_records == 0
+            assert relay.connections == connections + 1
+        await store.replace([b"n"], (), LIFE)
+        (connection,) = store._connections._of_this_loop().pooled._idle
+        writers[-1].write(b"+OK\r\n")
         await until(lambda: bool(connection._reader._buffer))
-        assert await held(store) is None
-        assert store.corrupt_records == 0
-        assert relay.connections == 2
+        connections = relay.connections
+        await store.replace([b"n"], (), LIFE)
+        assert relay.connections == connections + 1
         await store.aclose()
 
 
@@ -288,8 +328,10 @@ async def test_x13_the_number_of_connections_is_bounded(redis_server: RedisServe
     relay = Relay(redis_server.port)
     async with serving(relay) as url:
         store = RedisStore(url, "shop", max_connections=3)
-        assert await asyncio.gather(*(held(store) for _ in range(50))) == [None] * 50
+        await asyncio.gather(*(store.replace([b"n"], (), LIFE) for _ in range(50)))
         assert relay.connections == 3
+        assert await asyncio.gather(*(held(store) for _ in range(50))) == [None] * 50
+        assert relay.connections == 4
         await store.aclose()
 
 
@@ -299,18 +341,18 @@ async def test_who_is_cancelled_while_waiting_for_a_connection_takes_none(
     relay = Relay(redis_server.port)
     async with serving(relay) as url:
         store = RedisStore(url, "shop", max_connections=1)
-        await held(store)
+        await store.replace([b"n"], (), LIFE)
         relay.answering.clear()
         relay.asked.clear()
-        first = asyncio.create_task(held(store))
+        first = asyncio.create_task(store.replace([b"n"], (), LIFE))
         await relay.asked.wait()
-        others = [asyncio.create_task(held(store)) for _ in range(5)]
+        others = [asyncio.create_task(store.replace([b"n"], (), LIFE)) for _ in range(5)]
         await asyncio.sleep(0)
         for other in others[:4]:
             other.cancel()
         relay.answering.set()
-        assert await first is None
-        assert await others[4] is None
+        await first
+        await others[4]
         assert relay.connections == 1
         await asyncio.gather(*others, return_exceptions=True)
         await store.aclose()
@@ -338,9 +380,9 @@ async def test_a_users_client_is_neither_used_up_nor_closed(redis_url: str) -> N
     store = RedisStore(client, "shop")
     await client.ping()
     assert set(await asyncio.gather(held(store), held(store))) == {None}
-    (own,) = store._connections._of_this_loop()._idle
+    own = line_of(store)
     await store.aclose()
-    assert not own.is_connected
+    assert own.is_over
     (theirs,) = client.connection_pool._available_connections
     assert theirs.is_connected
     await client.ping()
@@ -373,7 +415,7 @@ def test_o02_every_event_loop_has_its_own_connections(redis_url: str, namespace:
         both.wait()
         if closes:  # and has the other loop close what is its own
             await store.aclose()
-        await until(lambda: not own._all)
+        await until(lambda: own.joining.line is None)
 
     threads = [
         threading.Thread(target=asyncio.run, args=(use(closes),)) for closes in (True, False)
@@ -399,8 +441,7 @@ async def held():
     return found == record
 
 async def connection():
-    (idle,) = store._connections._of_this_loop()._idle
-    return idle
+    return store._connections.joining().line
 
 async def child_main():
     assert await held() and await held()
@@ -409,7 +450,7 @@ async def child_main():
 loop = asyncio.new_event_loop()
 loop.run_until_complete(store.write(b"t", b"k", {0: record}, ()))
 ours = loop.run_until_complete(connection())
-descriptor = ours._writer.get_extra_info("socket").fileno()
+descriptor = ours.transport.get_extra_info("socket").fileno()
 assert stat.S_ISSOCK(os.fstat(descriptor).st_mode)
 child = os.fork()
 if child == 0:
@@ -530,12 +571,14 @@ async def test_x10_after_readonly_connections_are_made_anew() -> None:
 
     async with serving(handler) as url:
         store = RedisStore(url, "shop")
-        await asyncio.gather(held(store), held(store))
-        assert len(servers) == 2
+        await held(store)
         with pytest.raises(StoreRefused):
             await store.replace([b"n"], (), LIFE)
+        assert len(servers) == 2
         await store.replace([b"n"], (), LIFE)
         assert len(servers) == 3
+        await held(store)
+        assert len(servers) == 4
         await store.aclose()
 
 

@@ -150,11 +150,13 @@ async def test_it_is_asked_in_the_background_and_closes(kind: type[Faulty], sign
 
 async def test_while_all_is_well_nothing_runs_in_the_background() -> None:
     guarded = GuardedStore(Pinged())
+    loop: Any = asyncio.get_running_loop()
     await look_up(guarded)
+    assert [handle for handle in loop._scheduled if not handle.cancelled()] == []
     await fail_once(guarded)
     assert len(asyncio.all_tasks()) == 1
-    loop: Any = asyncio.get_running_loop()
-    assert [handle for handle in loop._scheduled if not handle.cancelled()] == []
+    left = [handle._callback for handle in loop._scheduled if not handle.cancelled()]
+    assert left == [guarded.breaker.say]
 
 
 async def fail_once(guarded: GuardedStore) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from tests.figures.telling import tell as tell_figures
 from tests.mutations.wrong.listed import WRONG
 from tests.mutations.wrong.running import Verdict, out_of_date, verdicts_of
 
@@ -45,6 +46,12 @@ def main() -> int:
         return 1
     missed = [verdict for verdict in verdicts if not verdict.caught]
     seconds = time.monotonic() - started
+    tell_figures(
+        "wrong versions",
+        versions=len(verdicts),
+        caught=len(verdicts) - len(missed),
+        survived=len(missed),
+    )
     print(
         f"\n{len(verdicts)} wrong versions in {seconds:.0f} s: "
         f"{len(verdicts) - len(missed)} caught, {len(missed)} not"

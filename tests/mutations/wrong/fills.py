@@ -171,18 +171,17 @@ FILLS: Final = (
     one(
         "condition-of-the-leader-shown",
         "R06 C01",
-        "fetching.py",
-        "shown = screened.shape.conditional and not condition and not child.anonymous",
-        "shown = False",
+        "following.py",
+        "if not screened.shape.conditional or anonymous:",
+        "if screened.shape:",
         "test_collapsing.py::test_a_condition_that_the_app_sees_leads_nobody",
     ),
     one(
         "nobody-waits",
         "C01",
         "following.py",
-        "            flight = self._flights.at(place)\n"
-        "            if flight is None and outcome is not None:",
-        "            flight: Flight | None = None\n            if outcome is not None:",
+        "            flight = self._flights.at(place)\n",
+        "            flight: Flight | None = None\n",
         "test_collapsing.py::test_c01_a_thousand_misses_are_one_call",
     ),
     one(
@@ -257,6 +256,18 @@ FILLS: Final = (
         "            if before is None and await self.is_overtaken(",
         "test_heads.py::test_a_head_that_is_overtaken_puts_nothing_back",
         "test_superseding.py::test_a_late_answer_does_no_harm_to_what_was_stored_meanwhile",
+    ),
+    one(
+        "304-carries-what-was-purged-meanwhile",
+        "C10 I12",
+        "keeping.py",
+        "            stamps = [name for name, _, _ in stored.stamps]\n",
+        "            if before is not None:\n"
+        '                _, read = await store.read(b"", b"", (), names)\n'
+        "                carried = carry(names, dict(zip(names, read, strict=True)))\n"
+        "                records = {at: replace(stored, stamps=carried) for at in records}\n"
+        "            stamps = [name for name, _, _ in stored.stamps]\n",
+        "security/test_invalidation.py::test_i_random_interleavings",
     ),
     one(
         "late-refusal-removes-what-is-newer",

@@ -278,9 +278,9 @@ KEYS: Final = (
     one(
         "namespaces-mixed",
         "S16",
-        "stores/redis.py",
-        'self._prefix = namespace.encode() + b":"',
-        'self._prefix = b"asgi_cache:"',
+        "stores/places.py",
+        'self.prefix = namespace.encode() + b":"',
+        'self.prefix = b"asgi_cache:"',
         "stores/test_redis.py::test_s16_namespaces_do_not_mix_and_workers_of_one_share",
         "security/test_resources.py::test_s16_two_apps_with_namespaces_of_their_own",
     ),

@@ -12,6 +12,7 @@ from tests.mutations.wrong.near import NEAR
 from tests.mutations.wrong.purges import PURGES
 from tests.mutations.wrong.responses import RESPONSES
 from tests.mutations.wrong.stores import STORES
+from tests.mutations.wrong.turns import TURNS
 
 if TYPE_CHECKING:
     from tests.mutations.wrong.entry import Wrong
@@ -22,6 +23,7 @@ WRONG: Final[tuple[Wrong, ...]] = (
     *RESPONSES,
     *CONDITIONS,
     *FILLS,
+    *TURNS,
     *PURGES,
     *NEAR,
     *STORES,

@@ -33,8 +33,8 @@ PURGES: Final = (
         "evicted-stamp-is-zero-in-redis",
         "I06 S12",
         "stores/redis.py",
-        '(b"SET", place, _new_stamp(), b"PX", live, *condition) for place in places',
-        f'(b"SET", place, encode_stamp({ZERO}), b"PX", live, *condition) for place in places',
+        'commands.append((b"SET", place, new_stamp(), b"PX", live, *condition))',
+        'commands.append((b"SET", place, bytes(40), b"PX", live, *condition))',
         "contract/test_store_contract.py::test_i06_a_stamp_made_again_is_another",
         named="a version key evicted and read as 0",
     ),
@@ -99,8 +99,8 @@ PURGES: Final = (
                 "        assert groups\n",
             ),
             Change(
-                "policy/storing.py",
-                "    groups = rule_groups(rule, exchange.params)\n",
+                "policy/grouping.py",
+                "    groups = rule_groups(rule, params)\n",
                 "    groups: list[str] = []\n",
             ),
         ),
@@ -171,7 +171,7 @@ PURGES: Final = (
         "joined-without-asking-for-groups",
         "I05",
         "following.py",
-        "            stamps = {**await self._read_together(others, flight, store), **stamps}\n",
+        "            stamps = {**await self._read_together(others, flight), **stamps}\n",
         "            return bool(others)\n",
         "security/test_wrong_versions.py::"
         "test_i05_who_begins_after_a_purge_does_not_get_what_is_being_written",
@@ -189,11 +189,11 @@ PURGES: Final = (
         "purge-sent-again",
         "I09",
         "stores/connections.py",
-        "            replies = await self._of_this_loop().exchange(commands, then)\n",
+        "            replies = await self._of_this_loop().pooled.exchange(commands, then)\n",
         "            try:\n"
-        "                replies = await self._of_this_loop().exchange(commands, then)\n"
+        "                replies = await self._of_this_loop().pooled.exchange(commands, then)\n"
         "            except Exception:\n"
-        "                replies = await self._of_this_loop().exchange(commands, then)\n",
+        "                replies = await self._of_this_loop().pooled.exchange(commands, then)\n",
         "stores/test_connections.py::test_i09_nonces_are_sent_once_whatever_happens",
         "security/test_invalidation.py::test_i09_a_purge_without_an_answer_is_not_sent_again",
     ),
@@ -203,17 +203,17 @@ PURGES: Final = (
         (
             Change(
                 "stores/redis.py",
-                "            place = self._stamp_place(name)\n            soft_part",
-                "            place = self._stamp_place(name)\n"
+                "            place = self.stamp_place(name)\n            soft_part",
+                "            place = self.stamp_place(name)\n"
                 '            ((old,),) = await self._connections.exchange("replace", '
                 '[(b"MGET", place)])\n'
                 "            soft_part",
             ),
             Change(
                 "stores/redis.py",
-                '                (b"SET", place, _new_stamp(), b"PX", live, b"NX"),\n'
+                '                (b"SET", place, new_stamp(), b"PX", live, b"NX"),\n'
                 '                (b"SETRANGE", place, b"%d" % NONCE_BYTES, soft_part),\n',
-                '                (b"SET", place, (old or _new_stamp())[:NONCE_BYTES] + soft_part, '
+                '                (b"SET", place, (old or new_stamp())[:NONCE_BYTES] + soft_part, '
                 'b"PX", live),\n',
             ),
         ),
@@ -223,7 +223,7 @@ PURGES: Final = (
         "soft-purge-makes-the-same-stamp-twice",
         "I11",
         "stores/redis.py",
-        '                (b"SET", place, _new_stamp(), b"PX", live, b"NX"),\n',
+        '                (b"SET", place, new_stamp(), b"PX", live, b"NX"),\n',
         '                (b"SET", place, bytes(40), b"PX", live, b"NX"),\n',
         "contract/test_store_contract.py::"
         "test_i11_soft_purges_of_an_evicted_stamp_make_different_ones",

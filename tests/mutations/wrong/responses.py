@@ -233,7 +233,7 @@ RESPONSES: Final = (
     one(
         "unreadable-groups-ignored",
         "P13",
-        "policy/storing.py",
+        "policy/grouping.py",
         "        if named is None:\n            return None\n",
         "        named = named or []\n",
         "security/test_poisoning.py::test_p13_what_is_no_list_of_groups_is_not_stored",
@@ -280,5 +280,21 @@ RESPONSES: Final = (
         'ENDLESS_MEDIA_TYPES: Final = (b"text/event-stream", b"multipart/x-mixed-replace")',
         "ENDLESS_MEDIA_TYPES: Final[tuple[bytes, ...]] = ()",
         "policy/test_storing.py::test_what_is_not_stored",
+    ),
+    one(
+        "head-and-range-get-the-failure",
+        "C15",
+        "fetching.py",
+        "            if before is None or decision is None:\n",
+        "            if before is None or decision is not None:\n",
+        "test_stale.py::test_c15_it_stands_in_for_what_goes_to_the_app_as_it_came",
+    ),
+    one(
+        "head-within-a-window-not-heard",
+        "C15 R12",
+        "standing.py",
+        "        if self._hear is not None:\n",
+        "        if self._hear is None and head.status < 100:\n",
+        "test_heads.py::test_a_length_alone_does_not_freshen_but_may_contradict",
     ),
 )

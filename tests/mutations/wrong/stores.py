@@ -24,10 +24,10 @@ STORES: Final = (
         (
             Change(
                 "stores/codec.py",
-                "        return _record(_objects(payload), key)\n",
+                "        return _record(_objects(payload), key, place)\n",
                 '        if payload[:1] == b"\\x80":\n'
-                '            return _record(__import__("pickle").loads(payload), key)\n'
-                "        return _record(_objects(payload), key)\n",
+                '            return _record(__import__("pickle").loads(payload), key, place)\n'
+                "        return _record(_objects(payload), key, place)\n",
             ),
             Change("stores/sealing.py", CRC, f"if payload[:1] != b'\\x80' and {CRC[3:]}"),
         ),
@@ -78,7 +78,7 @@ STORES: Final = (
         "forged-length-served",
         "S08",
         "stores/codec.py",
-        "        and _is_length(names, values, body)\n",
+        "        and _is_length(names, values, length)\n",
         "",
         "stores/test_codec.py::test_s08_a_response_that_would_not_go_out_whole_is_none",
     ),
@@ -94,8 +94,8 @@ STORES: Final = (
         "oversized-value-fetched",
         "S09",
         "stores/redis.py",
-        'last = b"%d" % self._max_record_bytes',
-        'last = b"-1"',
+        'self._memo, b"%d" % self._max_record_bytes)',
+        'self._memo, b"-1")',
         "stores/test_redis.py::test_s09_an_oversized_value_is_not_even_fetched",
     ),
     one(
@@ -127,7 +127,7 @@ STORES: Final = (
     one(
         "record-without-end",
         "D01 S15",
-        "stores/redis.py",
+        "stores/writing.py",
         'commands.append((b"SET", place, data, b"PX", b"%d" % life))',
         'commands.append((b"SET", place, data))',
         "stores/test_redis.py::test_s15_every_key_has_an_end",
@@ -136,8 +136,8 @@ STORES: Final = (
         "stamp-without-end",
         "D13 S15",
         "stores/redis.py",
-        '(b"SET", self._stamp_place(name), _new_stamp(), b"PX", live) for name in names',
-        '(b"SET", self._stamp_place(name), _new_stamp()) for name in names',
+        '(b"SET", self.stamp_place(name), new_stamp(), b"PX", live) for name in names',
+        '(b"SET", self.stamp_place(name), new_stamp()) for name in names',
         "stores/test_redis.py::test_s15_every_key_has_an_end",
     ),
     one(
@@ -179,7 +179,7 @@ STORES: Final = (
         "X06 X08",
         (
             Change(
-                "stores/connections.py",
+                "stores/pooled.py",
                 "            except BaseException:  # cancelled, too: replies may come late\n"
                 "                await self._drop(connection)\n",
                 "            except BaseException:  # cancelled, too: replies may come late\n"
@@ -187,18 +187,92 @@ STORES: Final = (
             ),
             # redis-py would close it as well.
             Change(
-                "stores/connections.py",
+                "stores/pooled.py",
                 "reply = await connection.read_response()\n",
                 "reply = await connection.read_response(disconnect_on_error=False)\n",
             ),
         ),
-        ("stores/test_connections.py::test_a_cancelled_read_costs_the_connection",),
-        "a cancelled Redis command whose late reply is read by the next one",
+        ("stores/test_connections.py::test_a_cancelled_purge_costs_its_connection",),
+    ),
+    one(
+        "cancelled-waiters-reply-given-to-the-next",
+        "X06 X08",
+        "stores/lookups.py",
+        "            for waiter in waiters:\n"
+        "                if not waiter.done():\n"
+        "                    waiter.set_result(answer)\n",
+        "            for waiter in waiters:\n"
+        "                if not waiter.done():\n"
+        "                    waiter.set_result(self._memo.__dict__.pop('late', answer))\n"
+        "                else:\n"
+        "                    self._memo.__dict__['late'] = answer\n",
+        "stores/test_connections.py::test_a_cancelled_reads_reply_is_given_to_nobody",
+        "stores/test_joining.py::test_who_is_cancelled_disturbs_nobody",
+        named="a cancelled Redis command whose late reply is read by the next one",
+    ),
+    one(
+        "cancelled-waiter-takes-the-others-along",
+        "X06",
+        "stores/lookups.py",
+        "            waiters.append(waiter)\n",
+        "            return waiters[0]\n",
+        "stores/test_joining.py::test_who_is_cancelled_disturbs_nobody",
+    ),
+    one(
+        "reply-under-way-answers-who-asks-later",
+        "I01 X06",
+        "stores/lookups.py",
+        "        self.loop = None\n",
+        "",
+        "stores/test_joining.py::test_the_next_turn_does_not_wait_for_the_replies_of_this_one",
+        "stores/test_joining.py::test_what_is_asked_is_sent_after_it_was_asked",
+    ),
+    one(
+        "memo-that-ignores-the-bytes",
+        "X06",
+        "stores/lookups.py",
+        "if entry is None or entry[0] != data or entry[1] != key:",
+        "if entry is None or entry[1] != key:",
+        "stores/test_joining.py::test_the_memo_gives_nothing_for_other_bytes_another_key_or_another_"
+        "place",
+        "stores/test_joining.py::test_what_is_asked_is_sent_after_it_was_asked",
+    ),
+    one(
+        "body-of-another-head",
+        "S08",
+        "stores/bodies.py",
+        "        if len(body) != self.length or sha256(body).digest() != self.digest:\n",
+        "        if len(body) != self.length:\n",
+        "stores/test_joining.py::test_a_body_that_is_not_the_heads_is_a_miss",
+    ),
+    one(
+        "large-bodies-among-the-small",
+        "X13",
+        "stores/redis.py",
+        '        (body,) = await self._connections.exchange("read", [command])\n',
+        '        (body,) = await self._connections.join("read", [command])\n',
+        "stores/test_joining.py::test_a_large_body_holds_up_no_small_one",
+    ),
+    one(
+        "body-left-behind",
+        "S15",
+        "stores/writing.py",
+        '            commands.append((b"UNLINK", body_place(place)))\n        commands',
+        "            pass\n        commands",
+        "stores/test_joining.py::test_a_large_body_lies_apart_and_ends_with_its_head",
+    ),
+    one(
+        "doubtful-reply-overlooked",
+        "X06 X08",
+        "stores/line.py",
+        "            if not expected and parser.has_data():\n",
+        "            if False:\n",
+        "stores/test_connections.py::test_replies_nobody_asked_for_are_not_read",
     ),
     one(
         "reply-that-lay-there-read",
         "X06 X08",
-        "stores/connections.py",
+        "stores/pooled.py",
         "        return not await has_input()\n",
         "        return has_input is not None\n",
         "stores/test_connections.py::test_replies_nobody_asked_for_are_not_read",
@@ -206,7 +280,7 @@ STORES: Final = (
     one(
         "reply-of-another-length-taken",
         "X08",
-        "stores/connections.py",
+        "stores/resp.py",
         "fits = type(reply) is list and len(reply) == len(command) - 1",
         "fits = type(reply) is list",
         "stores/test_connections.py::test_x08_stamps_of_another_shape_are_unavailable",
@@ -222,7 +296,7 @@ STORES: Final = (
     one(
         "connections-without-bound",
         "X13",
-        "stores/connections.py",
+        "stores/pooled.py",
         "self._turns = asyncio.Semaphore(limit)",
         "self._turns = asyncio.Semaphore(limit * 1000)",
         "stores/test_connections.py::test_x13_the_number_of_connections_is_bounded",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.report import machine
+from tests.figures.telling import tell as tell_figures
 from tests.security.checker.running import Plan, run
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     outcome = run(plan, tell)
     print(told(outcome))
+    figures = outcome.figures
+    wrong = figures["wrong"] + len(outcome.problems)
+    tell_figures("wrong bytes", checked=figures["checked"], wrong=wrong)
     if options.out is not None:
         wanted = {"checker": "random histories", "at": at, "machine": where}
         found = {"wrong_by_kind": outcome.wrong, "problems": outcome.problems}

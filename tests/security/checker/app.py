@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from tests.security.checker.board import Board
-    from tests.security.checker.pages import Kind
+    from tests.security.checker.pages import CallKey, Kind
 
 TOLD: Final = "x-told"
 """The response field that says what the body's first line says."""
@@ -28,6 +28,8 @@ HEAD_TOLD: Final = "x-head-told"
 CONFIRMED: Final = "x-confirmed"
 """When a call of the app last said so."""
 CREDENTIALS: Final = ("cookie", "authorization")
+UNWAITED: Final = (*CREDENTIALS, "range")
+"""An app call that sees one of them is its request's own."""
 
 
 class AppError(Exception):
@@ -51,10 +53,16 @@ class App:
         self.spent: dict[str, int] = {}
         """Nanoseconds in the app, by ``x-ask``."""
         self.at_once: Counter[str] = Counter()
-        """The most calls under way for one key that others may wait for, by kind of page."""
+        """The most calls that all workers had under way for one key that others may wait for, by
+
+        kind of page.
+        """
+        self.waited_for = 0
+        """Calls that others may wait for."""
+        self.beyond = 0
+        """Those of them that began while as many as there are workers were under way."""
         self._board = board
         self._draw = random.Random(f"{seed} {site} {worker}")
-        self._calls: Counter[tuple[str | None, ...]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -64,28 +72,32 @@ class App:
         fields = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         ask = fields.get("x-ask")
         key = self._key(scope, fields)
-        self._calls[key] += 1
-        if key[0] is not None:
-            self.at_once[key[0]] = max(self.at_once[key[0]], self._calls[key])
+        calls = 0 if key is None else self._board.call(self.worker, key, 1)
+        if key is not None and calls:
+            kind = str(key[1])
+            self.at_once[kind] = max(self.at_once[kind], calls)
+            self.waited_for += 1
+            self.beyond += calls > self._board.workers
         try:
             await self._answer(scope, fields, ask, send)
         finally:
-            self._calls[key] -= 1
-            if not self._calls[key]:
-                del self._calls[key]
+            if key is not None:
+                self._board.call(self.worker, key, -1)
             if ask is not None:
                 self.spent[ask] = self.spent.get(ask, 0) + instant() - began
 
-    @staticmethod
-    def _key(scope: Scope, fields: dict[str, str]) -> tuple[str | None, ...]:
-        """What others may wait for; its first member is ``None`` where nobody may."""
-        kind = scope["path"].split("/")[1]
-        waited = kind in ("ruled", "lang", "query", "stale", "onerror", "etag", "bytes", "large")
-        waited = waited and scope["method"] == "GET" and "range" not in fields
-        waited = waited and not set(CREDENTIALS) & set(fields)
-        names = ("host", "x-forwarded-host", *(["accept-language"] if kind == "lang" else []))
+    def _key(self, scope: Scope, fields: dict[str, str]) -> CallKey | None:
+        """What others may wait for; ``None`` where nobody does."""
+        if scope["method"] != "GET" or not fields.keys().isdisjoint(UNWAITED):
+            return None
+        if fields.get("cache-control") == "no-store":
+            return None
+        path = scope["path"]
+        kind = path.split("/")[1]
         query = scope["query_string"].decode("latin-1")
-        return (kind if waited else None, scope["path"], query, *map(fields.get, names))
+        language = fields.get("accept-language") if kind == "lang" else None
+        inputs = (fields["host"], query, fields.get("x-forwarded-host"), language)
+        return (self.site, kind, path, *inputs)
 
     async def _pause(self) -> None:
         chance = self._draw.random()

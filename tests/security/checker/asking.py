@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from tests.security.checker.exchange import Asked
-from tests.security.checker.pages import LANGUAGES, USERS
+from tests.security.checker.pages import LANGUAGES, PROXY, USERS
 
 if TYPE_CHECKING:
     import random
@@ -35,7 +35,7 @@ def question(
         cookies.insert(draw.randrange(2), f"taste={taste}")
     if cookies:
         lines.append(("cookie", "; ".join(cookies)))
-    proxy = "evil.example" if draw.random() < 0.1 else None
+    proxy = PROXY if draw.random() < 0.1 else None
     flavour = draw.choice([None, "x", "y"]) if kind == "vary" or draw.random() < 0.1 else None
     language = draw.choice([*LANGUAGES]) if kind == "lang" or draw.random() < 0.1 else None
     inputs = [("x-forwarded-host", proxy), ("x-flavour", flavour), ("accept-language", language)]

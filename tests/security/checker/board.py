@@ -9,20 +9,22 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING, Final
 
-from tests.security.checker.pages import all_scopes
+from tests.security.checker.pages import all_calls, all_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tests.security.checker.pages import Scope
+    from tests.security.checker.pages import CallKey, Scope
 
 _SCOPES: Final = {scope: index for index, scope in enumerate(all_scopes())}
+_CALLS: Final = {key: index for index, key in enumerate(all_calls())}
 _COUNTS: Final = ("judged", "wrong", "serial")
 _TABLES: Final = ("changed", "purged", "softened", "known purged", "known softened")
 """What is ``known`` holds for every worker: the lease of a near tier has ended since."""
 _HEADER: Final = 2
-_ROW: Final = len(_COUNTS) + len(_TABLES) * len(_SCOPES)
+_CALLS_AT: Final = len(_COUNTS) + len(_TABLES) * len(_SCOPES)
+_ROW: Final = _CALLS_AT + len(_CALLS)
 
 
 class Board:
@@ -32,6 +34,7 @@ class Board:
         with file.open("r+b") as opened:
             self._map = mmap.mmap(opened.fileno(), 0)
         self._numbers = memoryview(self._map).cast("q")
+        self.workers = workers
         self._rows = [_HEADER + _ROW * worker for worker in range(workers)]
 
     @staticmethod
@@ -77,6 +80,19 @@ class Board:
         """One count of all workers together."""
         place = _COUNTS.index(name)
         return sum(self._numbers[row + place] for row in self._rows)
+
+    def call(self, worker: int, key: CallKey, by: int) -> int:
+        """One call for *key* more or less in *worker*; how many all workers have under way then.
+
+        0 where *key* is nothing that anybody waits for.
+        """
+        index = _CALLS.get(key)
+        if index is None:
+            return 0
+        place = _CALLS_AT + index
+        numbers = self._numbers
+        numbers[self._rows[worker] + place] += by
+        return sum(numbers[row + place] for row in self._rows)
 
     def note(self, worker: int, table: str, scopes: Iterable[Scope], at: int) -> None:
         """*scopes* were ``changed``, or are ``purged`` or ``softened`` by now, since *at*."""

@@ -6,6 +6,13 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+REMEMBERED_LINES: Final = 1000
+"""What is read and made again and again, as a shared answer is, costs once."""
+REMEMBERED_BODIES: Final = 200
+_compact: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class BrokenError(Exception):
@@ -54,9 +61,10 @@ class Told:
 
 def line_of(told: Told) -> str:
     """What stands in the first line, and in a response field."""
-    return json.dumps(told.__dict__, separators=(",", ":"))
+    return _compact(told.__dict__)
 
 
+@lru_cache(REMEMBERED_LINES)
 def told_by(line: str) -> Told:
     """The reverse of :func:`line_of`."""
     try:
@@ -67,6 +75,7 @@ def told_by(line: str) -> Told:
         raise BrokenError(f"{error!r} in {line[:300]!r}") from None
 
 
+@lru_cache(REMEMBERED_BODIES)
 def body_of(told: Told) -> bytes:
     """The one body that an answer so described has."""
     line = line_of(told).encode()

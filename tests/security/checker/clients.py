@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 from collections import Counter, deque
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -142,20 +141,16 @@ class Clients:
         target = f"{path}?{asked.sent}" if asked.sent else path
         scope = http_scope(target, headers=lines, host=host, method=asked.method)
         scopes = scopes_of(site.name, host, path, query)
-        asked = replace(
-            asked,
-            purged=self._board.latest_for(self._worker, "purged", scopes),
-            softened=self._board.latest_for(self._worker, "softened", scopes),
-            began=instant(),
-        )
+        asked.purged = self._board.latest_for(self._worker, "purged", scopes)
+        asked.softened = self._board.latest_for(self._worker, "softened", scopes)
+        asked.began = instant()
         before = self._store_seen(site)
         await exchange(site.wrapped, scope, got, after, seconds)
         got.ended = instant()
-        collapsed = "; collapsed" in (got.value("cache-status") or "")
-        if collapsed and (self._store_seen(site) != before or not before[1]):
+        if got.collapsed and (self._store_seen(site) != before or not before[1]):
             # Where the store is away from a worker it makes one call for all who ask meanwhile,
             # and cannot know of what others purge.
-            asked = replace(asked, purged=0, softened=0)
+            asked.purged = asked.softened = 0
         got.stalled = self._stalled() - stalled
         got.app_time = site.app.spent.pop(asked.ask, 0)
         if got.hung_at:
@@ -180,7 +175,7 @@ class Clients:
         counts["hits"] += got.hit
         counts["under a fault"] += board.fault > 0
         counts[f"status {got.status}"] += 1
-        counts["collapsed"] += "; collapsed" in (got.value("cache-status") or "")
+        counts["collapsed"] += got.collapsed
         wrong = judge(asked, got, self._issued)
         added = max(0, got.ended - asked.began - got.app_time) // 1_000_000
         self.added["hit" if got.hit else "other"][added] += 1

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tests.security.checker.bodies import Told
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asked:
     """One question."""
 
@@ -75,3 +75,8 @@ class Got:
     def hit(self) -> bool:
         """Whether Cache-Status says so."""
         return "; hit" in (self.value("cache-status") or "")
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether it says that another request's fill has answered this one."""
+        return "collapsed" in (self.value("cache-status") or "").split("; ")

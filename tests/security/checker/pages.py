@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from asgi_cache import Rule
@@ -95,6 +96,13 @@ GROUPS: Final = ("h0", "h1", "pages", *(f"page:{number}" for number in range(PAG
 MOST_APP_SECONDS: Final = 0.3
 """More than one call of the app ever sleeps in total."""
 
+WAITED: Final = ("ruled", "lang", "query", "stale", "etag", "onerror", "bytes", "large")
+"""Kinds whose answers are everybody's: others wait for the one call that makes them."""
+PROXY: Final = "evil.example"
+
+CallKey: TypeAlias = tuple[str | None, ...]
+"""What others wait for: site, kind, path, host, query, X-Forwarded-Host, language."""
+
 Scope: TypeAlias = tuple[str, ...]
 """What is purged at once: ``(site, "all")``, ``(site, "group", name)``, ``(site, "group", name,
 host)``, ``(site, "path", host, path)``, ``(site, "url", host, path, query)``."""
@@ -112,6 +120,14 @@ def all_scopes() -> Iterator[Scope]:
                     path = f"/{kind}/{number}"
                     yield (site, "path", host, path)
                     yield from ((site, "url", host, path, query) for query in QUERIES)
+
+
+def all_calls() -> Iterator[CallKey]:
+    """What there is to wait for, each process's in the same order."""
+    for site, kind, number, host in product(SITES, WAITED, range(PAGES), HOSTS):
+        languages = sorted({*LANGUAGES.values()}, key=str) if kind == "lang" else [None]
+        for query, proxy, language in product(QUERIES, (None, PROXY), languages):
+            yield (site, kind, f"/{kind}/{number}", host, query, proxy, language)
 
 
 @cache

@@ -188,6 +188,7 @@ def _outcome(
     shown: list[dict[str, Any]] = []
     events: list[Any] = list(faults.events)
     at_once: Counter[str] = Counter()
+    calls = Counter({"waited_for": 0, "beyond": 0})
     stalls = [0]
     for worker, (out, said) in enumerate(outputs):
         lines = out.decode().splitlines()
@@ -208,6 +209,7 @@ def _outcome(
         stalls.append(report["longest_stall_ms"])
         for kinds in report["at_once"]:
             at_once |= Counter(kinds)
+        calls.update({name: report[name] for name in calls})
         problems += [f"worker {worker} left behind {one}" for one in report["left"]]
         problems += [f"worker {worker} complained: {one}" for one in report["complaints"]]
     shown.sort(key=lambda one: int(one["at"]))
@@ -231,7 +233,9 @@ def _outcome(
             for name, counter in added.items()
         },
         "longest_stall_of_a_worker_ms": max(stalls),
-        "app_calls_at_once_for_a_key_in_a_worker": dict(at_once),
+        "app_calls_at_once_for_a_key": dict(at_once),
+        "app_calls_others_may_wait_for": calls["waited_for"],
+        "of_them_beyond_one_a_worker": calls["beyond"],
         "faults_injected": dict(sorted(faults.counts.items())),
         "seconds_under_faults": round(faults.seconds, 1),
         "counts": dict(sorted(counts.items())),

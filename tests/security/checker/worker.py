@@ -72,6 +72,8 @@ async def work(config: dict[str, Any]) -> dict[str, Any]:
         "events": events,
         "added": {name: dict(counter) for name, counter in clients.added.items()},
         "at_once": [dict(site.app.at_once) for site in sites],
+        "waited_for": sum(site.app.waited_for for site in sites),
+        "beyond": sum(site.app.beyond for site in sites),
         "longest_stall_ms": clients.longest_stall // 1_000_000,
         "left": left,
         "complaints": complaints[:20],

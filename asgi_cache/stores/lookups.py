@@ -1,0 +1,179 @@
+"""The look-ups of one turn of the event loop, as one question: keys once, stamps once.
+
+Who asks the same gets the same answer, decoded once. What was decoded last is remembered for each
+place with the bytes it was decoded from, which are compared: nothing is ever answered without
+asking, and nothing from bytes other than those that came.
+
+What must not be here: where things lie and how they are decoded (``redis``, ``codec``).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from redis.exceptions import ResponseError
+
+from asgi_cache.stores.base import Found
+from asgi_cache.stores.bodies import Detached
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from asgi_cache.model import Record, Stamp
+    from asgi_cache.stores.places import Places
+    from asgi_cache.stores.resp import Command
+
+MOST_NAMES: Final = 256
+"""Stamps in one MGET: a server does nothing else meanwhile."""
+MEMO_BYTES: Final = 1024 * 1024
+MEMO_ENTRY_BYTES: Final = 64 * 1024
+
+Question: TypeAlias = tuple[bytes, bytes, tuple[int, ...], tuple[bytes, ...]]
+"""Target, key, slots and stamps."""
+
+
+class Origin(Protocol):
+    """The store whose look-ups these are."""
+
+    def now(self) -> float:
+        """The store's clock."""
+
+    def decoded(self, data: bytes | None, key: bytes, place: bytes) -> Record | Detached | None:
+        """The record in what lies at *place*; ``None`` where there is none."""
+
+    def stamp(self, data: bytes | None) -> Stamp | None:
+        """The stamp in what lies at its place."""
+
+    def unavailable(self, operation: str, error: Exception) -> Exception:
+        """What *error* is to those who asked."""
+
+
+class Memo(threading.local):
+    """What was decoded last at each place, and of which bytes; one for each thread."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, tuple[bytes, bytes, Record | Detached]] = {}
+        self._bytes = 0
+
+    def get(self, place: bytes, data: bytes | None, key: bytes) -> Record | Detached | None:
+        """What *data* was decoded to at *place* for *key*; ``None``: it is not remembered."""
+        entry = self._entries.get(place)
+        if entry is None or entry[0] != data or entry[1] != key:
+            return None
+        return entry[2]
+
+    def put(self, place: bytes, data: bytes, key: bytes, record: Record | Detached) -> None:
+        """Remember it in place of what was there."""
+        before = self._entries.pop(place, None)
+        if before is not None:
+            self._bytes -= len(before[0])
+        if len(data) > MEMO_ENTRY_BYTES:
+            return
+        while self._entries and self._bytes + len(data) > MEMO_BYTES:
+            oldest = next(iter(self._entries))
+            self._bytes -= len(self._entries.pop(oldest)[0])
+        self._entries[place] = (data, key, record)
+        self._bytes += len(data)
+
+
+class LookUps:
+    """Those of one turn."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        origin: Origin,
+        places: Places,
+        memo: Memo,
+        longest: bytes,
+    ) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = loop
+        """Whose turn it is; ``None``: it is over."""
+        self.seconds = 0.0
+        """What the replies may take."""
+        self.settled: dict[bytes, bytes] = {}
+        """Stamps that are settled in this turn as well, by their places, and for how long."""
+        self._future = loop.create_future
+        self._origin = origin
+        self._places = places
+        self._memo = memo
+        self._longest = longest
+        self._asked: dict[Question, list[asyncio.Future[Found]]] = {}
+        self._records: dict[bytes, bytes] = {}
+        """Places, and the keys that their records are to be of."""
+        self._names: list[bytes] = []
+
+    def ask(self, question: Question) -> asyncio.Future[Found]:
+        """Ask it when the turn is over."""
+        waiter: asyncio.Future[Found] = self._future()
+        waiters = self._asked.get(question)
+        if waiters is None:
+            self._asked[question] = [waiter]
+        else:
+            waiters.append(waiter)
+        return waiter
+
+    def commands(self) -> Sequence[Command]:
+        """A GETRANGE for each place, and an MGET for all stamps."""
+        self.loop = None
+        names: dict[bytes, None] = {}
+        place_of, stamp_place = self._places.record, self._places.stamp
+        for target, key, slots, stamps in self._asked:
+            for slot in slots:
+                self._records[place_of(target, key, slot)] = key
+            names.update(dict.fromkeys(stamps))
+        self._names = list(names)
+        # Not GET: what lies there may be no record of ours, and 512 MB long.
+        last = self._longest
+        commands: list[Command] = [(b"GETRANGE", place, b"0", last) for place in self._records]
+        for at in range(0, len(self._names), MOST_NAMES):
+            some = self._names[at : at + MOST_NAMES]
+            commands.append((b"MGET", *map(stamp_place, some)))
+        return commands
+
+    def done(self, replies: list[Any]) -> None:
+        """Decode each reply once, and answer everybody."""
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                self.failed(reply)
+                return
+        origin = self._origin
+        records: dict[bytes, Record | Detached | None] = {}
+        for (place, key), data in zip(self._records.items(), replies, strict=False):
+            records[place] = self._record(data, key, place)
+        values = [data for reply in replies[len(records) :] for data in reply]
+        stamps = dict(zip(self._names, map(origin.stamp, values), strict=True))
+        now, place_of = origin.now(), self._places.record
+        for (target, key, slots, names), waiters in self._asked.items():
+            found: list[Record | Detached | None] = []
+            apart = 0
+            for slot in slots:
+                record = records[place_of(target, key, slot)]
+                if record is not None and record.discard_at <= now:
+                    record = None
+                elif type(record) is Detached:
+                    apart += record.length
+                found.append(record)
+            answer = Found(found, [stamps[name] for name in names], apart)
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(answer)
+
+    def failed(self, error: Exception) -> None:
+        """Tell who asked."""
+        for waiters in self._asked.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(self._origin.unavailable("read", error))
+
+    def _record(self, data: bytes | None, key: bytes, place: bytes) -> Record | Detached | None:
+        if data == b"":  # what GETRANGE says of a key that is not there
+            return None
+        record = self._memo.get(place, data, key)
+        if record is None:
+            record = self._origin.decoded(data, key, place)
+            if record is not None and data is not None:
+                self._memo.put(place, data, key, record)
+        return record
