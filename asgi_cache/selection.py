@@ -12,19 +12,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from asgi_cache.model import CarriedStamp, NominatedFields, StoredResponse
+from asgi_cache.model import NominatedFields, StoredResponse
 from asgi_cache.notes import NOTES
 from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.folding import fold
 from asgi_cache.policy.keys import EPOCH, nominated_values, plain_values, variant_slots
 from asgi_cache.scopes import group_names, required_names
+from asgi_cache.sharing import carried
 from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Doubted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from asgi_cache.metrics import Failures
-    from asgi_cache.model import Record, Stamp
+    from asgi_cache.model import CarriedStamp, Record, Stamp
     from asgi_cache.notes import KeyNotes
     from asgi_cache.policy.reuse import Screened
     from asgi_cache.stores.base import Store
@@ -109,22 +110,26 @@ def validity(
 def softened(stored: StoredResponse, soft_at: float, now: float) -> StoredResponse:
     """*stored* after a soft purge: stale at once, its stale windows counted from the purge."""
     end = min(stored.fresh_until, soft_at)
-    return replace(
+    stale = replace(
         stored,
         fresh_until=min(end, now, stored.generated_at),
-        revalidate_until=end + (stored.revalidate_until - stored.fresh_until),
-        error_until=end + (stored.error_until - stored.fresh_until),
     )
+    # Where there is no window it must not open for as long as the purger's clock is ahead.
+    windows = stored.revalidate_until - stored.fresh_until, stored.error_until - stored.fresh_until
+    revalidate_until, error_until = [
+        end + window if window > 0 else stale.fresh_until for window in windows
+    ]
+    return replace(stale, revalidate_until=revalidate_until, error_until=error_until)
 
 
 def carry(names: Iterable[bytes], stamps: Mapping[bytes, Stamp | None]) -> tuple[CarriedStamp, ...]:
     """What a response takes along of the stamps read before its app call."""
-    carried = []
+    taken = []
     for name in names:
         stamp = stamps.get(name)
         if stamp is not None:
-            carried.append(CarriedStamp(name, stamp.nonce, stamp.soft_nonce))
-    return tuple(carried)
+            taken.append(carried(name, stamp.nonce, stamp.soft_nonce))
+    return tuple(taken)
 
 
 class Selector:

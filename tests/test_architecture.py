@@ -30,7 +30,7 @@ LAYERS: Final = (
         *("settings.files", "settings.loading", "settings.refusals", "settings.rules"),
         *("settings.settings", "settings.sources"),
     ),
-    ("model",),
+    ("model", "sharing"),
     (
         *("policy", "policy.decision", "policy.emission", "policy.folding", "policy.freshness"),
         *("policy.grouping", "policy.invalidation", "policy.keys", "policy.reuse"),

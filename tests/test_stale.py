@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +15,10 @@ from starlette.routing import Route
 
 from asgi_cache import CacheMiddleware, MemoryStore, Rule
 from asgi_cache.revalidating import MOST_AT_ONCE, RETRY_SECONDS
+from asgi_cache.selection import softened
 from tests.driver import BODY, START, Connection, drive, http_scope
 from tests.revising import Revising
+from tests.stores.records import stored_response
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -598,3 +601,14 @@ async def test_only_if_cached_never_calls_the_app_for_its_client(
     assert exchange.status == (504 if tenant else 200)
     await settled()
     assert page.calls == (1 if tenant else 2)
+
+
+def test_a_soft_purge_by_a_clock_that_is_ahead_opens_no_window() -> None:
+    now, ahead = 1000.0, 1000.01
+    without = stored_response(
+        generated_at=990.0, fresh_until=1050.0, revalidate_until=1050.0, error_until=1050.0
+    )
+    stale = softened(without, ahead, now)
+    assert max(stale.fresh_until, stale.revalidate_until, stale.error_until) < now
+    stale = softened(replace(without, revalidate_until=1060.0), ahead, now)
+    assert stale.fresh_until < now < stale.revalidate_until == ahead + 10

@@ -213,7 +213,7 @@ class Watched(Protocol):
         """A new channel, not open yet, on which the stamp *name* can be asked for."""
 
 
-Cell: TypeAlias = "tuple[bytes, bytes, int] | tuple[bytes]"
+Cell: TypeAlias = "tuple[bytes, bytes, int] | bytes"
 """Where a value is held near: target, key and slot of a record, or the name of a stamp."""
 
 

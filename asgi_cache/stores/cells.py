@@ -72,6 +72,8 @@ class Cells:
                 last = self._recent.get(mark) or self._older.get(mark, NEVER)
                 if last > began:
                     continue
+                if type(cell) is bytes and _is_same(self.get(cell), value):
+                    continue
                 self._forget(mark)  # also where another cell's place has the same hash
                 gone = self._holder.hold(cell, value)
                 if gone is not None:
@@ -126,6 +128,11 @@ class Cells:
         self._holder.clear()
 
     def _mark(self, cell: Cell) -> int:
-        if len(cell) == 1:
-            return hash(self._watched.stamp_place(cell[0]))
+        if isinstance(cell, bytes):
+            return hash(self._watched.stamp_place(cell))
         return hash(self._watched.record_place(*cell))
+
+
+def _is_same(held: Any, stamp: Any) -> bool:
+    """Whether *held* is *stamp* in the same bytes: one that many responses share is read often."""
+    return held == stamp and held[0] is stamp[0]

@@ -26,7 +26,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.errors import ConfigurationError
-from asgi_cache.model import NominatedFields
+from asgi_cache.model import NominatedFields, Stamp, StoredResponse
 from asgi_cache.stores.base import RESPONSE_SLOT, Guarding, Leased, Watched
 from asgi_cache.stores.cells import Cells
 from asgi_cache.stores.watching import Watching
@@ -34,7 +34,7 @@ from asgi_cache.stores.watching import Watching
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from asgi_cache.model import Record, Stamp
+    from asgi_cache.model import CarriedStamp, Record
     from asgi_cache.stores.base import Cell, Holder, Leases, Store
 
 EMPTY: Final = NominatedFields((), (), float("inf"))
@@ -116,7 +116,7 @@ class TieredStore:
         if not isinstance(self.far, Guarding):
             return False
         kept = self.far.queue(names, soft_names, life, everything)
-        self.cells.kill([(name,) for name in (*names, *soft_names, everything)])
+        self.cells.kill([*names, *soft_names, everything])
         return kept
 
     async def aclose(self) -> None:
@@ -155,13 +155,13 @@ class View(SimpleNamespace):
                 # Every Python call counts here: no comprehension, no helper.
                 record = get((target, key, 0))
                 if record is not None:
-                    values = tuple(map(get, zip(stamps)))
+                    values = tuple(map(get, stamps))
                     if None not in values and record.discard_at > self.now():
                         self.may_be_old = True
                         return (record,), values
             else:
                 found = tuple(map(get, zip(repeat(target), repeat(key), slots, strict=False)))
-                values = tuple(map(get, zip(stamps)))
+                values = tuple(map(get, stamps))
                 if None not in found and None not in values:
                     self.may_be_old = True
                     now = self.now()
@@ -196,7 +196,7 @@ class View(SimpleNamespace):
         cells = self.tier.cells
         began = cells.began()
         settled = await self._far().settle(names, life)
-        cells.put(began, [((name,), stamp) for name, stamp in zip(names, settled, strict=True)])
+        cells.put(began, zip(names, settled, strict=True))
         return settled
 
     async def replace(
@@ -206,7 +206,7 @@ class View(SimpleNamespace):
         try:
             await self._far().replace(names, soft_names, life)
         finally:  # also where nobody knows whether it was carried out
-            self.tier.cells.kill([(name,) for name in (*names, *soft_names)])
+            self.tier.cells.kill([*names, *soft_names])
 
     def ask_far(self) -> None:
         """From now on nothing is answered near."""
@@ -272,12 +272,20 @@ def _held(
     stamps: Sequence[bytes],
     values: Sequence[Stamp | None],
 ) -> Iterator[tuple[Cell, Record | Stamp]]:
-    """What a look-up gave, by cells."""
+    """What a look-up gave, by cells; what a stamp and a record have alike is one object."""
+    carried: dict[bytes, CarriedStamp] = {}
     for slot, record in zip(slots, records, strict=True):
         if record is not None:
+            if type(record) is StoredResponse:
+                carried.update({stamp.name: stamp for stamp in record.stamps})
             yield (target, key, slot), record
         elif slot:
             yield (target, key, slot), EMPTY
     for name, value in zip(stamps, values, strict=True):
-        if value is not None:
-            yield (name,), value
+        if value is None:
+            continue
+        its = carried.get(name)
+        if its is not None and its[1:] == value[:2]:
+            yield its.name, Stamp(its.nonce, its.soft_nonce, value.soft_at or 0.0)
+        else:
+            yield name, value

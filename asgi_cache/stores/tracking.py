@@ -5,8 +5,9 @@ names of keys as they change, by whatever means and whoever did it: a write, ``D
 eviction; ``FLUSHDB`` is pushed as nil. The pushes of one cycle of the server come as one. Not
 ``NOLOOP``: the writes of this very process are other connections' anyway.
 
-What has been pushed comes before the reply to anything sent later. So a reply proves that nothing
-changed before it was asked for that has not been heard of.
+The pushes of a cycle are put out at its end, before any reply of it leaves the server; so who sends
+a question after somebody was told that a change has been carried out, gets the push of that change
+before the answer. (Of a change whose reply is still on its way the push may come just after.)
 
 What must not be here: what is held near, and for how long that may be trusted.
 """

@@ -6,6 +6,10 @@ from before the question was sent, by a clock that goes on while this process st
 channel that is cut, half open or stuck proves nothing, and within :data:`LEASE` nothing near is
 believed any more. With the channel all cells go; a new one begins with none.
 
+So what begins more than :data:`LEASE` after a purge has returned never gets what that purge ended:
+a hit near then needs an answer to a question sent after the return, the push came before that
+answer and killed the cell, and what was read before the push is not put any more (``cells``).
+
 One event loop of the process has the channel; where that loop has ended, stands still or is a
 parent's, the next one that reads takes over.
 
@@ -139,7 +143,7 @@ class Watching:
         """All that changed before *asked_at* has been told, and *stamp* is what was asked for."""
         if self._turn is not turn:
             return
-        held = self._cells.get((self._name,))
+        held = self._cells.get(self._name)
         if held is not None and held != stamp:
             self._cells.clear()  # without a word of it: a server with other contents
         self.lease_until = max(self.lease_until, asked_at + LEASE)

@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from asgi_cache import Cache
 from tests.driver import HOST
 from tests.faults.versions import Worker, version_key
+from tests.figures.telling import tell
 from tests.servers import RedisServer
 
 P99_MS: Final = 50.0
@@ -77,6 +78,7 @@ def main() -> int:
         figures = asyncio.run(purges(server.url, options.purges, options.workers))
     text = json.dumps(figures, indent=2)
     print(text)
+    tell("purges seen", "all", **{name: figures[name] for name in ("purges", "p99_ms", "max_ms")})
     if options.json is not None:
         options.json.write_text(text + "\n", encoding="utf-8")
     return 0 if figures["p99_ms"] <= P99_MS and figures["max_ms"] <= MOST_MS else 1

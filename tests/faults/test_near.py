@@ -16,6 +16,7 @@ from tests.driver import HOST
 from tests.faults.purges import MOST_MS, P99_MS, purges
 from tests.faults.relay import relayed
 from tests.faults.versions import Versioned, Worker, version_key
+from tests.figures.telling import tell
 from tests.stores.wire import until
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ async def test_x18_a_worker_whose_channel_is_stuck(
             seen_after(other, publisher.version, purged),
         )
         print(f"X18 {stuck}: seen after {took[0]:.3f} s, by others after {took[1]:.3f} s")
+        tell("purges seen", f"stuck {stuck}", seconds_cut_off=took[0])
         assert took[0] <= CUT_OFF
         assert took[1] <= MOST_MS / 1000
         # While it lasts nothing is served near, and so nothing that is purged.
@@ -130,6 +132,7 @@ async def test_x19_the_channel_is_cut_again_and_again(
             await relay.cut()
             took.append(await seen_after(worker, publisher.version + 1, await publisher.publish()))
         print(f"X19: seen after {max(took):.3f} s at most")
+        tell("purges seen", "cut", seconds_cut_off=max(took))
         assert max(took) <= CUT_OFF
 
 

@@ -120,7 +120,7 @@ class Shop:
         store = self.raw
         if isinstance(store, MemoryStore):
             for name in names:
-                store._values.pop((name,), None)
+                store._values.pop(name, None)
         elif names:
             assert isinstance(store, RedisStore)
             async with Redis.from_url(self.place.url) as client:

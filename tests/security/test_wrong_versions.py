@@ -37,7 +37,7 @@ RULE = {"/page": Rule(ttl=60, groups=["pages"])}
 async def evict(place: Place, store: Store, name: bytes) -> None:
     """Remove one stamp, as a store that is short of memory does."""
     if isinstance(store, MemoryStore):
-        assert store._values.pop((name,), None) is not None
+        assert store._values.pop(name, None) is not None
         return
     assert isinstance(store, RedisStore)
     async with Redis.from_url(place.url) as client:

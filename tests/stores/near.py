@@ -42,7 +42,7 @@ class FakeChannel:
 
     async def ask(self) -> None:
         self.far.asked += 1
-        self.say(self.far.get((self.name,)))
+        self.say(self.far.get(self.name))
 
     async def next(self) -> Changed | Stamp | None:
         told = await self._arrived.get()
@@ -115,7 +115,7 @@ class Far(MemoryStore):
     def lose(self, cell: Cell) -> None:
         """As an eviction, an expiry or a DEL by anybody."""
         self.forget(cell)
-        place = self.stamp_place(cell[0]) if len(cell) == 1 else self.record_place(*cell)
+        place = self.stamp_place(cell) if isinstance(cell, bytes) else self.record_place(*cell)
         self.push([place])
 
     async def read(
@@ -142,7 +142,7 @@ class Far(MemoryStore):
         await self._reply()
 
     async def settle(self, names: Sequence[bytes], life: float) -> Sequence[Stamp]:
-        missing = [name for name in names if self.get((name,)) is None]
+        missing = [name for name in names if self.get(name) is None]
         settled = await super().settle(names, life)
         if missing:
             self.push([self.stamp_place(name) for name in missing])

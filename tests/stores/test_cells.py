@@ -109,18 +109,18 @@ class Coherence(RuleBasedStateMachine):
     def a_reply_comes(self, which: int) -> None:
         if self.replies:
             began, name, version = self.replies.pop(which % len(self.replies))
-            self.cells.put(began, [((name,), Stamp(b"", b"", version))])
+            self.cells.put(began, [(name, Stamp(b"", b"", version))])
 
     @rule(name=names)
     def look(self, name: bytes) -> None:
         """What is read at once, for a tier in which something is held."""
-        self.cells.put(self.cells.began(), [((name,), Stamp(b"", b"", self.far[name]))])
+        self.cells.put(self.cells.began(), [(name, Stamp(b"", b"", self.far[name]))])
 
     @rule(name=names)
     def own_purge(self, name: bytes) -> None:
         self.change([name])
-        self.cells.kill([(name,)])
-        assert self.cells.get((name,)) is None
+        self.cells.kill([name])
+        assert self.cells.get(name) is None
 
     @invariant()
     def what_is_held_is_right_or_its_push_is_coming(self) -> None:
@@ -129,7 +129,7 @@ class Coherence(RuleBasedStateMachine):
         coming = {place for places in self.coming if places is not None for place in places}
         everything = None in self.coming
         for name in NAMES:
-            held = self.cells.get((name,))
+            held = self.cells.get(name)
             if held is None:
                 continue
             assert self.is_open, "held without a channel"
@@ -156,15 +156,15 @@ def test_who_began_before_what_is_remembered_puts_nothing(monkeypatch: pytest.Mo
     cells = Cells(MemoryStore(10_000), Places())
     cells.open()
     began = cells.began()
-    cells.kill([(b"0",)])
+    cells.kill([b"0"])
     for number in range(1, 20):
-        cells.kill([(b"%d" % number,)])
+        cells.kill([b"%d" % number])
     assert len(cells._recent) + len(cells._older) <= 8
-    cells.put(began, [((b"0",), value(0)), ((b"x",), value(0))])
-    assert cells.get((b"0",)) is None
-    assert cells.get((b"x",)) is None
-    cells.put(cells.began(), [((b"0",), value(1))])
-    assert cells.get((b"0",)) == value(1)
+    cells.put(began, [(b"0", value(0)), (b"x", value(0))])
+    assert cells.get(b"0") is None
+    assert cells.get(b"x") is None
+    cells.put(cells.began(), [(b"0", value(1))])
+    assert cells.get(b"0") == value(1)
 
 
 def test_what_is_remembered_of_the_older_half_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,20 +173,20 @@ def test_what_is_remembered_of_the_older_half_counts(monkeypatch: pytest.MonkeyP
     cells.open()
     began = cells.began()
     for number in range(5):
-        cells.kill([(b"%d" % number,)])
+        cells.kill([b"%d" % number])
     assert cells._older
     for number in range(5):
-        cells.put(began, [((b"%d" % number,), value(0))])
-        assert cells.get((b"%d" % number,)) is None
-    cells.put(began, [((b"x",), value(0))])
-    assert cells.get((b"x",)) == value(0)
+        cells.put(began, [(b"%d" % number, value(0))])
+        assert cells.get(b"%d" % number) is None
+    cells.put(began, [(b"x", value(0))])
+    assert cells.get(b"x") == value(0)
 
 
 def test_closed_it_holds_nothing() -> None:
     cells = Cells(MemoryStore(10_000), Places())
     assert cells.began() == NEVER
-    cells.put(cells.began(), [((b"0",), value(0))])
-    assert cells.get((b"0",)) is None
+    cells.put(cells.began(), [(b"0", value(0))])
+    assert cells.get(b"0") is None
 
 
 _MEASURE = """
@@ -219,7 +219,7 @@ for number in range(URLS):
         ),
     )
     stamp = Stamp(os.urandom(16), os.urandom(16), 0.0)
-    cells.put(cells.began(), [((target, key, 0), response), ((b"t" + target,), stamp)])
+    cells.put(cells.began(), [((target, key, 0), response), (b"t" + target, stamp)])
     cells.pushed([b"asgi-cache:{%d}:t" % number])
 print(resident() - before, len(cells._index))
 """

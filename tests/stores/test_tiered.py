@@ -117,8 +117,8 @@ async def test_what_is_not_held_is_asked_for_whole(
     before = far.reads
     body, (first, _, third) = await look(tier.for_request(), *NAMES, name)
     assert (body, far.reads) == (b"old", before + 1)
-    assert first == far.get((NAME,))
-    assert third == far.get((name,))
+    assert first == far.get(NAME)
+    assert third == far.get(name)
     _, _ = await look(tier.for_request(), *NAMES, name)
     assert far.reads == before + (1 if third else 2)  # what is missing is not held as missing
 
@@ -166,7 +166,7 @@ async def test_a_variant_ends_near_when_it_ends_far(tier: TieredStore, clock: Cl
 # ---------------------------------------------------------------------- changes by anybody
 
 
-@pytest.mark.parametrize("cell", [(TARGET, KEY, 0), (STAMP,), (NAME,)])
+@pytest.mark.parametrize("cell", [(TARGET, KEY, 0), STAMP, NAME])
 async def test_what_is_lost_far_is_lost_near(tier: TieredStore, far: Far, cell: Any) -> None:
     far.lose(cell)
     await seen(far)
@@ -193,7 +193,7 @@ async def test_what_was_not_pushed_shows_in_the_answer(tier: TieredStore, far: F
     asked = far.asked
     await until(lambda: far.asked > asked + 1)
     await seen(far)
-    assert tier.cells.get((STAMP,)) is None
+    assert tier.cells.get(STAMP) is None
 
 
 # ---------------------------------------------------------------------- I13
@@ -221,23 +221,23 @@ async def test_i13_a_read_is_answered_after_the_push_of_its_key(
     far.lose((TARGET, KEY, 0))
     await seen(far)
     await overtaken(tier, far, look(tier.for_request()), everything=everything)
-    assert tier.cells.get((STAMP,)) is None
-    assert (await look(tier.for_request()))[1][1] == far.get((STAMP,))
+    assert tier.cells.get(STAMP) is None
+    assert (await look(tier.for_request()))[1][1] == far.get(STAMP)
 
 
 async def test_i13_a_settle_is_answered_after_the_push_of_its_key(
     tier: TieredStore, far: Far
 ) -> None:
     await overtaken(tier, far, tier.for_request().settle([STAMP], LIFE))
-    assert tier.cells.get((STAMP,)) is None
-    assert (await look(tier.for_request()))[1][1] == far.get((STAMP,))
+    assert tier.cells.get(STAMP) is None
+    assert (await look(tier.for_request()))[1][1] == far.get(STAMP)
 
 
 async def test_the_reply_to_a_settle_is_held(tier: TieredStore, far: Far) -> None:
     await far.settle([b"g"], LIFE)
     await seen(far)
     (settled,) = await tier.settle([b"g"], LIFE)
-    assert tier.cells.get((b"g",)) == settled
+    assert tier.cells.get(b"g") == settled
 
 
 async def test_i13_a_lease_counts_from_before_the_question(
@@ -268,7 +268,7 @@ async def test_i13_no_cell_is_kept_over_a_reconnect(tier: TieredStore, far: Far)
     first.cut()
     await MemoryStore.replace(far, [STAMP], (), LIFE)  # told nobody
     await until(lambda: far.channel_now is not first and tier.watching.is_alive)
-    assert (await look(tier.for_request()))[1][1] == far.get((STAMP,))
+    assert (await look(tier.for_request()))[1][1] == far.get(STAMP)
 
 
 async def test_i13_a_read_over_a_reconnect_is_not_put(tier: TieredStore, far: Far) -> None:
@@ -285,7 +285,7 @@ async def test_i13_a_read_over_a_reconnect_is_not_put(tier: TieredStore, far: Fa
     await until(lambda: far.channel_now is not first and tier.watching.is_alive)
     far.answering.set()
     await reading
-    assert tier.cells.get((STAMP,)) is None
+    assert tier.cells.get(STAMP) is None
 
 
 async def test_i13_a_read_without_a_channel_is_not_put(tier: TieredStore, far: Far) -> None:
@@ -293,10 +293,10 @@ async def test_i13_a_read_without_a_channel_is_not_put(tier: TieredStore, far: F
     far.channel_now.cut()
     await until(lambda: tier.watching.lease_until == 0)
     await look(tier.for_request())
-    assert tier.cells.get((STAMP,)) is None
+    assert tier.cells.get(STAMP) is None
     far.refuses = None
     await until(lambda: tier.watching.is_alive)
-    assert tier.cells.get((STAMP,)) is None
+    assert tier.cells.get(STAMP) is None
 
 
 async def test_i13_an_evicted_cell_is_gone_for_whoever_needs_it(far: Far) -> None:
@@ -307,10 +307,10 @@ async def test_i13_an_evicted_cell_is_gone_for_whoever_needs_it(far: Far) -> Non
             await far.write(TARGET, b"%d" % number, {0: stored_response(tier.now() + 60)}, ())
             await tier.read(TARGET, b"%d" % number, RESPONSE_SLOT, ())
             assert len(tier.cells._index) == len(tier.near._values)  # type: ignore[attr-defined]
-        assert tier.cells.get((STAMP,)) is None
+        assert tier.cells.get(STAMP) is None
         await MemoryStore.replace(far, [STAMP], (), LIFE)
         far.push([far.stamp_place(STAMP)])
-        assert (await look(tier.for_request()))[1][1] == far.get((STAMP,))
+        assert (await look(tier.for_request()))[1][1] == far.get(STAMP)
 
 
 async def test_what_does_not_fit_is_not_held(far: Far) -> None:
@@ -340,7 +340,7 @@ async def test_i13_own_purge_has_returned_and_its_push_not_come(
     except StoreUnavailable:
         assert fails
     far.fails = None
-    assert (await look(tier.for_request()))[1][1] == far.get((STAMP,))
+    assert (await look(tier.for_request()))[1][1] == far.get(STAMP)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -424,7 +424,7 @@ async def test_closing_ends_it_until_it_is_used_again(tier: TieredStore, far: Fa
         await tier.aclose()
     assert len(asyncio.all_tasks()) == tasks - 2
     assert not far.channel_now.is_open
-    assert tier.cells.get((STAMP,)) is None
+    assert tier.cells.get(STAMP) is None
     assert not await near(tier)
     await until(lambda: tier.watching.is_alive)
     await look(tier.for_request())
@@ -500,10 +500,10 @@ async def test_what_is_queued_and_what_stands_for_everything_is_forgotten(
     await guarded.read(b"", b"", (), NAMES)
     await until(lambda: guarded.watching.is_alive)
     await guarded.read(b"", b"", (), NAMES)
-    assert guarded.cells.get((STAMP,)) is not None
+    assert guarded.cells.get(STAMP) is not None
     assert guarded.queue([STAMP], [], LIFE, NAME) is True
-    assert guarded.cells.get((STAMP,)) is None
-    assert guarded.cells.get((NAME,)) is None  # where too much waits, that is what is hidden
+    assert guarded.cells.get(STAMP) is None
+    assert guarded.cells.get(NAME) is None  # where too much waits, that is what is hidden
     await guarded.aclose()
 
 

@@ -94,7 +94,7 @@ async def test_a_change_by_anybody_is_seen(
     tier: TieredStore, client: Any, change: str, which: int
 ) -> None:
     place = places(tier)[which]
-    cell: Any = [(TARGET, KEY, 0), (STAMP,)][which]
+    cell: Any = [(TARGET, KEY, 0), STAMP][which]
     assert tier.cells.get(cell) is not None
     began = time.perf_counter()
     await CHANGES[change](client, place)
@@ -133,7 +133,7 @@ async def test_s12_an_eviction_is_seen(server: RedisServer, namespace: str) -> N
         with pytest.raises(OutOfMemoryError):
             await client.set("filler", b"x", px=60_000)
         await until(lambda: tier.cells.get((TARGET, KEY, 0)) is None)
-        await until(lambda: tier.cells.get((STAMP,)) is None)
+        await until(lambda: tier.cells.get(STAMP) is None)
 
 
 async def test_another_namespace_and_database_are_not_pushed(
@@ -143,7 +143,7 @@ async def test_another_namespace_and_database_are_not_pushed(
         await client.set(key, b"1", px=1000)
     await client.pexpire(places(tier)[0], 600_000)
     await until(lambda: tier.cells.get((TARGET, KEY, 0)) is None)
-    assert tier.cells.get((STAMP,)) is not None
+    assert tier.cells.get(STAMP) is not None
     assert len(tier.cells._recent) == 1
 
 
@@ -352,7 +352,7 @@ async def test_a_forked_child_begins_with_nothing(tier: TieredStore, client: Any
     await view.read(TARGET, KEY, RESPONSE_SLOT, NAMES)
     assert view.may_be_old
     await client.delete(places(tier)[1])
-    await until(lambda: tier.cells.get((STAMP,)) is None)
+    await until(lambda: tier.cells.get(STAMP) is None)
 
 
 def test_a_forked_child_has_a_channel_of_its_own(redis_url: str, namespace: str) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from tests.mutations.wrong.entry import Wrong, one
 
 TIERED = "stores/test_tiered.py::"
-KILLED = "            self.tier.cells.kill([(name,) for name in (*names, *soft_names)])\n"
+KILLED = "            self.tier.cells.kill([*names, *soft_names])\n"
 
 NEAR: Final[tuple[Wrong, ...]] = (
     one(
@@ -89,7 +89,7 @@ NEAR: Final[tuple[Wrong, ...]] = (
         "queued-purge-leaves-the-near-tier",
         "X12",
         "stores/tiered.py",
-        "        self.cells.kill([(name,) for name in (*names, *soft_names, everything)])\n",
+        "        self.cells.kill([*names, *soft_names, everything])\n",
         "",
         TIERED + "test_what_is_queued_and_what_stands_for_everything_is_forgotten",
     ),
