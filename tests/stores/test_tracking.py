@@ -18,6 +18,7 @@ from asgi_cache import Cache, MemoryStore, RedisStore, TieredStore
 from asgi_cache.errors import StoreRefused, StoreUnavailable
 from asgi_cache.stores import RESPONSE_SLOT, GuardedStore
 from asgi_cache.stores.base import Changed, Watched
+from asgi_cache.stores.bodies import APART_BYTES, body_place
 from asgi_cache.stores.watching import LEASE
 from tests.stores.records import stored_response
 from tests.stores.wire import answer_handshake, read_command, serving, until
@@ -114,6 +115,26 @@ async def test_how_soon_a_change_is_seen(tier: TieredStore, client: Any) -> None
         took.append(1000 * (time.perf_counter() - began))
     print(f"after the reply to the change: median {statistics.median(took):.2f} ms")
     assert statistics.median(took) < 50
+
+
+async def test_a_body_that_lies_apart_is_what_its_head_says(tier: TieredStore, client: Any) -> None:
+    """What becomes of the body's own key changes no response: its head binds it, and is pushed."""
+
+    async def near() -> Any:
+        await held(tier)
+        return tier.cells.get((TARGET, KEY, 0))
+
+    first, second = (
+        stored_response(time.time() + 600, body=os.urandom(APART_BYTES + 1)) for _ in range(2)
+    )
+    await tier.write(TARGET, KEY, {0: first}, NAMES)
+    assert await near() == first
+    await client.set(body_place(places(tier)[0]), b"another's", px=60_000)
+    await client.pexpire(places(tier)[1], 60_000)
+    await until(lambda: tier.cells.get(STAMP) is None)  # told after what happened to the body
+    assert tier.cells.get((TARGET, KEY, 0)) == first
+    await tier.write(TARGET, KEY, {0: second}, NAMES)
+    assert await near() == second
 
 
 @pytest.mark.parametrize("command", ["FLUSHALL", "FLUSHDB"])
