@@ -11,6 +11,7 @@ import random
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from asgi_cache.errors import ConfigurationError, StoreError, StoreUnavailable
+from asgi_cache.fill_bytes import FillBytes
 from asgi_cache.health import health_of
 from asgi_cache.keeping import Keeper
 from asgi_cache.leasing import Leasing
@@ -60,8 +61,7 @@ class Cache:
         self.store_for_request = for_request or (lambda: self.store)
         """The store as one request sees it: all of its waiting comes out of one budget."""
         self.metrics = Metrics(self.store)
-        self.filling_bytes = 0
-        """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
+        self._filling = FillBytes()
         self.now = self.store.now
         """The store's clock: seconds since the epoch."""
         self.status_name = settings.plan.cache_status_name if settings.cache_status else None
@@ -89,6 +89,17 @@ class Cache:
         self.discard = keeper.discard
 
     # ------------------------------------------------------------------ for a request
+
+    @property
+    def filling(self) -> FillBytes:
+        """Where the fills of this process count their bytes."""
+        self._filling = self._filling.here()
+        return self._filling
+
+    @property
+    def filling_bytes(self) -> int:
+        """Bodies of all fills in flight together; bounded by ``fill_bytes``."""
+        return self.filling.held
 
     async def invalidate(self, names: Sequence[bytes], store: Store) -> None:
         """Replace the stamps that a successful unsafe request spoils (RFC 9111 §4.4).

@@ -19,27 +19,29 @@ class BodyCopy:
     ``fill_bytes``, which :meth:`release` gives back.
     """
 
-    __slots__ = ("_cache", "_chunks", "size")
+    __slots__ = ("_chunks", "_filling", "_settings", "size")
 
     def __init__(self, cache: Cache) -> None:
         self.size = 0
         """Bytes so far."""
-        self._cache = cache
+        self._settings = cache.settings
+        # Given back where it was taken: a forked child counts anew.
+        self._filling = cache.filling
         self._chunks: list[bytes] = []
 
     def add(self, body: object) -> Refusal | None:
         """Add the ``body`` of a message; the reason where it cannot be kept."""
-        cache = self._cache
+        settings, filling = self._settings, self._filling
         if not isinstance(body, bytes | bytearray | memoryview):
             return Refusal.MALFORMED
         size = memoryview(body).nbytes
-        if self.size + size > cache.settings.max_body_bytes:
+        if self.size + size > settings.max_body_bytes:
             return Refusal.TOO_LARGE
-        if cache.filling_bytes + size > cache.settings.fill_bytes:
+        if filling.held + size > settings.fill_bytes:
             return Refusal.FILL_BYTES
         if size:
             self.size += size
-            cache.filling_bytes += size
+            filling.held += size
             self._chunks.append(bytes(body))
         return None
 
@@ -51,6 +53,6 @@ class BodyCopy:
 
     def release(self) -> None:
         """Forget the copy and give back its share."""
-        self._cache.filling_bytes -= self.size
+        self._filling.held -= self.size
         self.size = 0
         self._chunks = []

@@ -36,3 +36,9 @@ class StoreRefused(StoreUnavailable):
 
 class CorruptRecord(StoreError):  # noqa: N818 - names what was found
     """Stored bytes that are not a record of this version, or not the record of this key."""
+
+
+def cause_of(error: BaseException) -> str:
+    """What a log line says of *error*: its type, and its text where it has one."""
+    text, name = str(error), type(error).__name__
+    return f"{name}: {text}" if text else name

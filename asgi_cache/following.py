@@ -101,12 +101,13 @@ class Turns:
         if leasing is None or not follower.selection.available:
             return Turn(follower.selection, flight)
         lease = leasing.lease(follower.screened, follower.place[1])
-        taken = await leasing.take(lease)
+        taken = await leasing.take(lease, follower.store)
         if taken is not False:
             flight.lease = lease if taken else None
             return Turn(follower.selection, flight)
         clock = asyncio.get_running_loop().time
         told: bytes | None = None
+        waited = False
         async with await leasing.ears(lease) as ears:
             while clock() < until:
                 # Asked again before the first wait: it may have ended before anything was heard.
@@ -122,7 +123,7 @@ class Turns:
                         # A response, or a purge, may have come since the store was read.
                         found = await follower.look_again()
                         if found is None and leads(follower.selection):
-                            return Turn(follower.selection, flight, waited=True)
+                            return Turn(follower.selection, flight, waited=waited)
                         lease.give_back(left=True)
                 if found is not None:
                     flight.complete(found)
@@ -132,6 +133,8 @@ class Turns:
                     flight.leave()
                     outcome = Outcome(Verdict.LEFT)
                     return Turn(follower.selection, None, outcome, waited=True)
+                # The lease may have been on its way back: what is taken at once was not waited for.
+                waited = True
                 told = await ears.next(until - clock())
         flight.release(Refusal.LEADER_LATE)
         return Turn(follower.selection, None, Outcome(Verdict.LATE), waited=True)
@@ -153,7 +156,7 @@ class _Follower:
         """Its latest look-up, with every stamp settled."""
         self._cache = cache
         self._folded = folded
-        self._store = store
+        self.store = store
         self._unusable = selection.stored
 
     @property
@@ -168,13 +171,13 @@ class _Follower:
     async def look_again(self) -> StoredResponse | None:
         """What there is by now that may answer this request; from now on with new stamps."""
         cache = self._cache
-        selection = await cache.select(self.screened, self._store)
+        selection = await cache.select(self.screened, self.store)
         found = selection.stored
         if found is not None and found != self._unusable and self.may_have(found):
             self.selection = selection
             return found
         if selection.available:
-            await cache.settle(selection, self._store)
+            await cache.settle(selection, self.store)
         self.selection = selection
         return None
 
@@ -232,7 +235,7 @@ class _Follower:
     async def _read(self, names: list[bytes]) -> Mapping[bytes, Stamp | None]:
         screened = self.screened
         try:
-            _, stamps = await self._store.read(screened.target, screened.key, (), names)
+            _, stamps = await self.store.read(screened.target, screened.key, (), names)
         except Exception as error:
             self._cache.failed("look-up", error)
             return {}

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from os import urandom
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.stores.base import LEFT, NOTHING
+from asgi_cache.stores.base import LEFT, NOTHING, Budgeted
 from asgi_cache.stores.bodies import extra_seconds
 from asgi_cache.stores.deadlines import bounded
 
@@ -90,12 +90,21 @@ class Leasing:
         place = blake2b(b"%d:%b%b" % (len(screened.key), screened.key, repr(values).encode()))
         return Lease(self, screened.target, place.digest())
 
-    async def take(self, lease: Lease) -> bool | None:
-        """Take *lease*; ``False``: another worker has it, ``None``: the store did not say."""
+    async def take(self, lease: Lease, store: object = None) -> bool | None:
+        """Take *lease*; ``False``: another worker has it, ``None``: the store did not say.
+
+        What that takes is counted with what the request has waited for *store*.
+        """
         taken: bool | None = None
+        budget = store.budget if isinstance(store, Budgeted) else None
+        seconds = self.timeout if budget is None else min(self.timeout, budget.remaining)
+        if seconds <= 0:
+            return None
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             taken = await bounded(
-                self.timeout,
+                seconds,
                 "lease",
                 self.store.leases.take,
                 *(lease.target, lease.place, lease.token, self._life),
@@ -105,6 +114,8 @@ class Leasing:
         except Exception as error:
             self._failures.see("lease", error)
         finally:
+            if budget is not None:
+                budget.remaining -= min(clock() - began, seconds)
             if taken is None:
                 # Nobody knows whether it was: whoever waits must not wait for its end.
                 self.release(lease, LEFT)

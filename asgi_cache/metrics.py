@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.errors import CacheError, StoreAway, StoreError
+from asgi_cache.errors import CacheError, StoreAway, StoreError, cause_of
 from asgi_cache.policy.decision import Decision, Refusal
 
 if TYPE_CHECKING:
@@ -96,4 +96,5 @@ class Failures:
             return
         self._logged_at[kind] = now
         expected = isinstance(error, CacheError)
-        logger.warning("%s failed: %s", operation, error, exc_info=None if expected else error)
+        trace = None if expected else error
+        logger.warning("%s failed: %s", operation, cause_of(error), exc_info=trace)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Scope
 
     from asgi_cache.fetching import Fetcher
-    from asgi_cache.model import Line, StoredResponse
+    from asgi_cache.model import CarriedStamp, Line, StoredResponse
     from asgi_cache.selection import Selection
     from asgi_cache.stores.base import Store
 
@@ -48,6 +48,9 @@ that follows from it."""
 Place: TypeAlias = tuple[bytes, tuple[tuple[bytes, bytes | None], ...]]
 """A key, and the nominated fields of one of the responses there."""
 
+Mark: TypeAlias = "tuple[float, tuple[CarriedStamp, ...]]"
+"""What tells one response at a place from the next."""
+
 
 class Revalidations:
     """The background requests of one app: one at a time for a response, spaced where they fail."""
@@ -59,6 +62,7 @@ class Revalidations:
         self._inherited: list[object] = []
         """Kept for ever, because to end them is the parent's business."""
         self._failed: Notes[Place, bool] = Notes(seconds=RETRY_SECONDS)
+        self._refreshed: Notes[Place, Mark] = Notes(seconds=RETRY_SECONDS)
 
     def start(
         self, scope: Scope, screened: Screened, selection: Selection, stored: StoredResponse
@@ -72,12 +76,16 @@ class Revalidations:
         place = (screened.key, stored.nominated)
         if self._is_running(place) or self._failed.get(place, now):
             return True
+        mark = (stored.generated_at, stored.stamps)
+        if self._refreshed.get(place, now) == mark:
+            # Looked up before its successor was there.
+            return True
         child = background_scope(scope, screened, stored, self._fetcher.state)
         own = screen(read_request(child), self._fetcher.cache.settings)
         if not isinstance(own, Screened) or (own.target, own.key) != (screened.target, place[0]):
             return False
         task = asyncio.get_running_loop().create_task(
-            self._run(child, own, selection, place), context=contextvars.Context()
+            self._run(child, own, selection, place, mark), context=contextvars.Context()
         )
         self._tasks[place] = task
         task.add_done_callback(lambda _: self._tasks.pop(place, None))
@@ -100,7 +108,7 @@ class Revalidations:
         return place in self._tasks or len(self._tasks) >= MOST_AT_ONCE
 
     async def _run(
-        self, scope: Scope, screened: Screened, selection: Selection, place: Place
+        self, scope: Scope, screened: Screened, selection: Selection, place: Place, mark: Mark
     ) -> None:
         fetcher = self._fetcher
         cache = fetcher.cache
@@ -127,7 +135,9 @@ class Revalidations:
         except Exception as error:
             cache.log("a revalidation", error)
         finally:
-            if not refreshed:
+            if refreshed:
+                self._refreshed.put(place, mark, cache.now())
+            else:
                 self._failed.put(place, True, cache.now())
 
     async def aclose(self) -> None:

@@ -48,7 +48,7 @@ LAYERS: Final = (
     ),
     # Keys and a store together; ASGI's messages as values.
     (
-        *("messages", "metrics", "health", "notes", "scopes", "selection"),
+        *("messages", "metrics", "health", "notes", "scopes", "selection", "fill_bytes"),
         *("leasing", "keeping", "opening", "cache", "handle"),
     ),
     (
@@ -102,7 +102,8 @@ PARTS_OF_A_STORE: Final = {
     "stores.tracking": ("stores.line",),
     "stores.tiered": ("stores.cells", "stores.watching"),
     "stores.watching": ("stores.cells", "stores.locking"),
-    **dict.fromkeys(("stores.line", "stores.leases", "stores.writing"), ("stores.resp",)),
+    "stores.leases": ("stores.line", "stores.resp"),
+    **dict.fromkeys(("stores.line", "stores.writing"), ("stores.resp",)),
     **dict.fromkeys(
         ("stores.breaker", "stores.cells", "stores.journal", "stores.probing"),
         ("stores.locking",),

@@ -57,6 +57,40 @@ async def test_it_carries_no_cookie_that_is_not_keyed(clock: Clock) -> None:
         assert page.fields().get(b"cookie") == cookies
 
 
+async def test_who_looked_up_before_it_ended_starts_no_other(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Revising(WINDOW)
+    app = cached(page, clock)
+    await drive(app)
+    clock.advance(11)
+    store, read, late = app.cache.store, app.cache.store.read, asyncio.Event()
+    found = asyncio.Event()
+
+    async def delayed(*arguments: Any) -> Any:
+        answer = await read(*arguments)
+        found.set()
+        await late.wait()
+        return answer
+
+    monkeypatch.setattr(store, "read", delayed)
+    slow = asyncio.create_task(drive(app))
+    await asyncio.wait_for(found.wait(), 5)
+    monkeypatch.setattr(store, "read", read)
+    assert (await drive(app)).hit
+    for _ in range(200):  # the background request ends, and is stored
+        await asyncio.sleep(0)
+    assert page.answers == [200, 304]
+    late.set()
+    assert (await asyncio.wait_for(slow, 5)).hit
+    assert await settled()
+    assert page.answers == [200, 304]
+    clock.advance(11)
+    assert (await drive(app)).hit
+    assert await settled()
+    assert page.answers == [200, 304, 304]
+
+
 # ------------------------------------------------------------------ how it ends
 
 

@@ -208,6 +208,20 @@ async def test_a_store_without_a_guard_keeps_nothing(spy: SpyStore) -> None:
         await cache.purge_all(on_error="queue")
 
 
+async def test_a_log_line_names_the_type_of_what_failed(
+    spy: SpyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where that has no text."""
+    cache = Cache(store=spy)
+    for error in (StoreRefused(), StoreUnavailable("lease: too late"), TimeoutError()):
+        cache.failed("lease", error)
+    assert [record.getMessage() for record in caplog.records] == [
+        "store: lease failed: StoreRefused",
+        "store: lease failed: StoreUnavailable: lease: too late",
+        "store: lease failed: TimeoutError",
+    ]
+
+
 async def test_closing_says_what_was_not_carried_out(
     spy: SpyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -215,4 +229,4 @@ async def test_closing_says_what_was_not_carried_out(
     spy.failing["replace"] = StoreRefused("OOM")
     await app.cache.purge(URL, on_error="queue")
     await app.cache.aclose()
-    assert "close failed: 1 invalidations were not carried out" in caplog.text
+    assert "close failed: StoreUnavailable: 1 invalidations were not carried out" in caplog.text

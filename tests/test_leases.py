@@ -9,6 +9,7 @@ import pytest
 import redis.asyncio
 
 from asgi_cache import CacheMiddleware, RedisStore
+from asgi_cache.leasing import Lease
 from asgi_cache.stores import GuardedStore
 from asgi_cache.stores.base import Leased
 from tests.driver import Connection, drive, http_scope
@@ -316,6 +317,28 @@ async def test_a_store_that_does_not_answer_costs_no_more_than_its_deadline(
     exchange = await asyncio.wait_for(drive(worker), 2)
     assert "stored" in exchange.cache_status
     assert (await drive(worker)).hit
+
+
+async def test_what_a_lease_waits_for_comes_out_of_the_request_s_time(
+    workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (worker,) = workers(Gated(FRESH), 1)
+    leasing, asked = worker.cache.leasing, 0
+
+    async def never(*_: object) -> bool:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr(leasing.store.leases, "take", never)
+    lease = Lease(leasing, b"target", b"place")
+    store = worker.cache.store_for_request()  # with a near tier: the budget is the far store's
+    store.budget.remaining = 0.03
+    assert await asyncio.wait_for(leasing.take(lease, store), 2) is None
+    assert store.budget.remaining <= 0
+    assert await leasing.take(lease, store) is None
+    assert asked == 1
 
 
 def test_memory_needs_none() -> None:

@@ -271,7 +271,7 @@ def stored_lines(head: ResponseHead, caching: Caching, settings: Settings) -> tu
     """§3.1: the lines without what belongs to one connection, one exchange or one user."""
     left_out = set(HOP_BY_HOP) | settings.plan.unstored_fields | {b"age"}
     for value in head.values(b"connection"):
-        left_out.update(member.lower() for member in split_list(value))
+        left_out.update(split_list(value.lower()))
     for directive in ("no-cache", "private"):
         left_out.update(caching.directives.field_names(directive) or ())
     return tuple(line for line in head.lines if line[0] not in left_out)

@@ -280,3 +280,16 @@ class Joined(Protocol):
 
         What that may take grows with them, so it is for the caller to bound it.
         """
+
+
+class Seconds(Protocol):
+    """What one request may still spend on waiting for its store."""
+
+    remaining: float
+
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """A store as one request sees it: what waits for the store elsewhere is taken from it, too."""
+
+    budget: Seconds

@@ -57,7 +57,7 @@ class Breaker:
 
         Without *counts* it says nothing about whether the store answers.
         """
-        self.last_error = str(error)
+        self.last_error = str(error) or type(error).__name__
         with self._lock:
             if not counts or self.is_open:
                 return False
@@ -72,7 +72,7 @@ class Breaker:
         logger.warning(
             "the store does not answer (%s); requests go on without it, and it is asked once a "
             "second",
-            error,
+            self.last_error,
         )
         return True
 

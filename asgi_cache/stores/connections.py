@@ -77,6 +77,7 @@ class Connections:
         self._by_loop: dict[asyncio.AbstractEventLoop, _LoopConnections] = {}
         self._pid = os.getpid()
         self._inherited: list[object] = []
+        self._others: list[Callable[[], object]] = []
 
     def __repr__(self) -> str:
         options = self._pool.connection_kwargs
@@ -136,7 +137,7 @@ class Connections:
 
     async def aclose(self) -> None:
         """Close this loop's connections now, and have other loops close theirs."""
-        self._leave_parent()
+        self.leave_parent()
         here = asyncio.get_running_loop()
         for loop in list(self._by_loop):
             connections = self._by_loop.pop(loop, None)
@@ -147,10 +148,17 @@ class Connections:
                     loop.call_soon_threadsafe(connections.end)
 
     def make(self, **options: Any) -> Any:
-        """A new connection, not connected yet; with other *options* than usual."""
+        """A new connection, not connected yet; with other *options* than usual.
+
+        Whoever keeps it tells :meth:`after_fork` how to let go of it.
+        """
         if options:
             return self._pool.connection_class(**(self._pool.connection_kwargs | options))
         return self._pool.make_connection()
+
+    def after_fork(self, let_go: Callable[[], object]) -> None:
+        """Have *let_go* called in a forked child; what it gives is kept there for ever."""
+        self._others.append(let_go)
 
     async def send(self, connection: Any, command: Command) -> None:
         """Send one command whose reply :meth:`push` gives."""
@@ -175,7 +183,7 @@ class Connections:
         self.offset_is_known = True
 
     def _of_this_loop(self) -> _LoopConnections:
-        self._leave_parent()
+        self.leave_parent()
         loop = asyncio.get_running_loop()
         connections = self._by_loop.get(loop)
         if connections is None:
@@ -187,7 +195,7 @@ class Connections:
             )
         return connections
 
-    def _leave_parent(self) -> None:
+    def leave_parent(self) -> None:
         """After a fork: let go of the parent's connections, without a byte of protocol."""
         if self._pid == os.getpid():
             return
@@ -195,6 +203,7 @@ class Connections:
         self._inherited.append(self._by_loop)
         for connections in self._by_loop.values():
             connections.let_go()
+        self._inherited += [let_go() for let_go in self._others]
         self._by_loop = {}
         self._pid = os.getpid()
 

@@ -244,7 +244,7 @@ class GuardedStore(Operations):
 class _BudgetedStore(Operations):
     """A guarded store as one request sees it."""
 
-    __slots__ = ("_budget", "_guarded", "now", "remaining", "store")
+    __slots__ = ("_guarded", "budget", "now", "remaining", "store")
 
     def __init__(self, guarded: GuardedStore, budget: Budget | None = None) -> None:
         # Every request comes by here; it is its own budget unless one is given.
@@ -252,13 +252,13 @@ class _BudgetedStore(Operations):
         self.now = guarded.now
         self._guarded = guarded
         self.remaining = guarded.request_timeout
-        self._budget = self if budget is None else budget
+        self.budget = self if budget is None else budget
 
     async def read(
         self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
     ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
         """As the store's, in time."""
-        guarded, budget = self._guarded, self._budget
+        guarded, budget = self._guarded, self.budget
         look_up, seconds = guarded.look_up, guarded.timeout
         if look_up is None:
             return await self._run("read", self.store.read, target, key, slots, stamps)
@@ -280,7 +280,7 @@ class _BudgetedStore(Operations):
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
     ) -> _T:
-        budget = self._budget
+        budget = self.budget
         seconds = min(self._guarded.timeout, budget.remaining)
         if seconds <= 0:
             raise StoreUnavailable(f"{operation}: this request has waited long enough")

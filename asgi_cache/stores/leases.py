@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.errors import StoreUnavailable
 from asgi_cache.stores.base import LEFT, STORED
+from asgi_cache.stores.line import close_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ class RedisLeases:
         self._prefix = prefix
         self._place_of = place_of
         self._ears: dict[asyncio.AbstractEventLoop, _Ears] = {}
-        self._pid = os.getpid()
+        connections.after_fork(self._leave_parent)
 
     async def take(self, target: bytes, place: bytes, token: bytes, life: float) -> bool:
         """Take the lease for *life* seconds; ``False`` where somebody has it."""
@@ -101,8 +101,7 @@ class RedisLeases:
         Use it as a context manager.
         """
         loop = asyncio.get_running_loop()
-        if self._pid != os.getpid():
-            self._ears, self._pid = {}, os.getpid()
+        self._connections.leave_parent()
         for other in [one for one in self._ears if one.is_closed()]:
             self._ears.pop(other, None)
         ears = self._ears.setdefault(loop, _Ears(self._connections))
@@ -113,9 +112,17 @@ class RedisLeases:
 
     async def aclose(self) -> None:
         """Close this loop's connection."""
+        self._connections.leave_parent()
         ears = self._ears.pop(asyncio.get_running_loop(), None)
         if ears is not None:
             await ears.aclose()
+
+    def _leave_parent(self) -> object:
+        """In a forked child: hear nothing on the parent's connections, and close none of them."""
+        ears, self._ears = self._ears, {}
+        for one in ears.values():
+            one.let_go()
+        return ears
 
     def _lease(self, target: bytes, place: bytes) -> bytes:
         return b"%b%b" % (self._prefix, self._place_of(target, b"l:" + place))
@@ -198,6 +205,10 @@ class _Ears:
         if reading is not None:
             reading.cancel()
             await asyncio.wait({reading}, timeout=CLOSING_SECONDS)
+
+    def let_go(self) -> None:
+        """Close the socket in this process only, and tell neither server nor event loop."""
+        close_here(getattr(self._connection, "_writer", None))
 
     async def _connect(self) -> None:
         self._listeners.clear()

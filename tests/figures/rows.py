@@ -104,12 +104,30 @@ _WRONG: Final = Form(
     "the suite fails on each",
     [("-m", "tests.mutations.wrong")],
     15,
-    at_least={"versions": 29},
+    at_least={"versions": 222},
 )
 _X01: Final = "faults/test_faults.py::test_x01_down_at_start"
 _X02: Final = "faults/test_faults.py::test_x02_killed_under_load"
 _X03: Final = "faults/test_faults.py::test_x03_hung"
 _X23: Final = "faults/test_recovery.py::test_x23_flapping"
+_KILLED: Final = _tests(
+    "lifecycle/test_killed.py::test_o05_the_leaders_worker_is_killed",
+    "lifecycle/test_killed.py::test_o05_kill_loop",
+)
+_DISTINCT: Final = _tests(
+    "security/test_bounds.py::test_d01_distinct_urls_stay_within_the_budget",
+    "security/test_bounds.py::test_d01_distinct_urls_in_redis_have_an_end",
+)
+_STREAMED: Final = Form(
+    "at most 2 MiB extra memory, first byte at most 1 ms later",
+    [_tests("lifecycle/test_memory.py::test_d03_a_long_response_costs_neither_memory_nor_time")],
+    0.2,
+    at_least={"mib": 1024},
+)
+_DISCONNECTS: Final = _tests("lifecycle/test_leaks.py::test_c06_clients_that_go_away_at_random")
+_LEAKS: Final = _tests(
+    "lifecycle/test_leaks.py::test_o06_many_requests_with_random_cancels_leave_nothing"
+)
 _HANGING: Final = (
     "at most 150 ms added to any request, at most 1 ms at p99 once the breaker is open; no errors"
 )
@@ -211,6 +229,87 @@ ROWS: Final = (
         ],
         _purges(200, _SEEN, 1),
         _purges(10_000, "10,000 purges", 7),
+    ),
+    Row(
+        "killed",
+        "the leader's worker is killed",
+        "the next ones answer {seconds_to_answer:.2f} s later, what they take themselves not "
+        "counted; {kills:.0f} kills: {wrong:.0f} wrong in {answers:,.0f}",
+        [
+            # What it takes to notice is no waiting.
+            Figure("seconds_to_answer", 5.05),
+            Figure("kills"),
+            Figure("answers"),
+            Figure("wrong", 0),
+        ],
+        Form("the next one answers within 5 s + app time", [_KILLED], 0.3),
+        Form(
+            "one killed every second for 5 minutes: 0 wrong answers",
+            [_KILLED],
+            5.5,
+            {"KILL_SECONDS": "300"},
+            {"kills": 200},
+        ),
+    ),
+    Row(
+        "distinct URLs",
+        "distinct URLs",
+        "{urls:,.0f} in memory: {mib_beyond_budget:.1f} MiB beyond the budget; "
+        "{urls_in_redis:,.0f} in Redis: {without_end:.0f} keys without a TTL",
+        [
+            Figure("urls"),
+            Figure("mib_beyond_budget", 16),
+            Figure("urls_in_redis"),
+            Figure("without_end", 0),
+        ],
+        Form(
+            "100,000: memory within its budget + 16 MiB; no Redis key without a TTL",
+            [_DISTINCT],
+            0.4,
+            at_least={"urls": 100_000},
+        ),
+        Form(
+            "1 million",
+            [_DISTINCT],
+            20,
+            {"DISTINCT_URLS": "1000000", "DISTINCT_URLS_IN_REDIS": "1000000"},
+            {"urls": 1_000_000, "urls_in_redis": 1_000_000},
+        ),
+    ),
+    Row(
+        "streamed",
+        "1 GiB streamed response",
+        "{more_mib:.1f} MiB more, first byte {ms_later:.2f} ms later (median)",
+        [Figure("mib"), Figure("more_mib", 2), Figure("ms_later", 1)],
+        _STREAMED,
+        _STREAMED,
+    ),
+    Row(
+        "disconnects",
+        "random client disconnects",
+        "{disconnects:,.0f}: {wrong:.0f} short or wrong, {tasks:.0f} tasks and {leases:.0f} "
+        "leases leaked",
+        [Figure("disconnects"), *(Figure(name, 0) for name in ("wrong", "tasks", "leases"))],
+        Form(
+            "500: 0 short stored responses, 0 leaked tasks or leases",
+            [_DISCONNECTS],
+            0.1,
+            at_least={"disconnects": 500},
+        ),
+        Form("10,000", [_DISCONNECTS], 1.5, {"DISCONNECTS": "10000"}, {"disconnects": 10_000}),
+    ),
+    Row(
+        "leaks",
+        "requests, one in ten of which is left by its client",
+        "{requests:,.0f}: {tasks:.0f} tasks, {descriptors:.0f} descriptors too many, "
+        "{mib:.1f} MiB more",
+        [
+            Figure("requests"),
+            *(Figure(name, 0) for name in ("tasks", "descriptors", "wrong")),
+            Figure("mib", 5),
+        ],
+        Form("6,000: tasks, descriptors and memory are back where they were", [_LEAKS], 0.3),
+        Form("1 million", [_LEAKS], 30, {"LEAK_REQUESTS": "1000000"}, {"requests": 1_000_000}),
     ),
     Row(
         "corrupted",

@@ -7,7 +7,7 @@ Its ``version`` is when the call began, by a clock that all processes of a machi
 ``wait=start|body|background``: say so on standard output, and wait for SIGUSR1 before the
 start, after the first chunk, or where the request is the cache's own.
 
-``/control/state`` tells what the process holds.
+``/control/state`` tells what the process holds, ``/control/pid`` which one it is.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class App:
             await self._lifespan(receive, send)
         elif scope["path"] == "/control/state":
             await self._answer(send, json.dumps(self._state()).encode())
+        elif scope["path"] == "/control/pid":
+            await self._answer(send, b"%d" % os.getpid())
         elif scope["path"].endswith("/stream"):
             self.calls += 1
             await _stream(send, int(parse_qs(scope["query_string"].decode())["bytes"][0]))

@@ -112,7 +112,7 @@ class Worker:
         for _ in range(ATTEMPTS):
             deadline = time.monotonic() + READY_SECONDS
             while time.monotonic() < deadline:
-                if self.serves():
+                if self.serves() and self._is_itself():
                     return
                 assert self._process is not None
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -129,6 +129,13 @@ class Worker:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), 5).close()
             return True
+        return False
+
+    def _is_itself(self) -> bool:
+        """Whether it is this worker that does, and not another process that got its port first."""
+        assert self._process is not None
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self._asked("/control/pid") == b"%d" % self._process.pid
         return False
 
     def signal(self, number: signal.Signals) -> None:
@@ -192,12 +199,15 @@ class Worker:
 
     def state(self) -> dict[str, Any]:
         """What it holds, by a connection that is closed again."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LATE_SECONDS)
-        with contextlib.closing(connection):
-            connection.request("GET", "/control/state", headers={"Connection": "close"})
-            state = json.loads(connection.getresponse().read())
+        state = json.loads(self._asked("/control/state"))
         assert isinstance(state, dict)
         return state
+
+    def _asked(self, path: str) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LATE_SECONDS)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers={"Connection": "close"})
+            return connection.getresponse().read()
 
     def memory(self, name: str) -> int:
         """A figure of ``/proc/<pid>/status`` in bytes, such as VmHWM, the most it ever held."""

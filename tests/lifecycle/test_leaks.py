@@ -6,21 +6,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.conftest import keys_without_end
+from tests.figures.telling import tell
 from tests.lifecycle.processes import LATE_SECONDS, PATIENT, Worker, running
 from tests.lifecycle.traffic import Traffic
 
 if TYPE_CHECKING:
     from tests.lifecycle.conftest import Keys
 
-LEAK_REQUESTS: Final = int(os.environ.get("LEAK_REQUESTS", "20000"))
+LEAK_REQUESTS: Final = int(os.environ.get("LEAK_REQUESTS", "6000"))
 DISCONNECTS: Final = int(os.environ.get("DISCONNECTS", "500"))
-WARM_UP: Final = 3000
+WARM_UP: Final = 2000
 CLIENTS: Final = 16
 REDIS_CONNECTIONS: Final = 17
 """What a worker keeps open to Redis at most: 16 for exchanges, one for messages."""
@@ -61,13 +63,23 @@ async def test_o06_many_requests_with_random_cancels_leave_nothing(
         end = await quiet(worker, start["tasks"])
         grown = (end["resident"] - warm["resident"]) / MIB
         opened = end["descriptors"] - start["descriptors"]
+        allowed = REDIS_CONNECTIONS if kind == "redis" else 0
         print(f"O06 {kind}: {requests} requests: {traffic.told()}")
         print(f"O06 {kind}: {opened} descriptors more, {len(end['tasks'])} tasks, {grown:+.2f} MiB")
+        tell(
+            "leaks",
+            kind,
+            requests=requests,
+            tasks=len(end["tasks"]) - len(start["tasks"]),
+            descriptors=max(0, opened - allowed),
+            mib=max(0.0, grown),
+            wrong=len(traffic.wrong),
+        )
         assert traffic.wrong == warming.wrong == []
         assert traffic.counts["hits"] > requests / 4
         assert end["tasks"] == start["tasks"]
         assert end["filling"] == 0
-        assert opened <= (REDIS_CONNECTIONS if kind == "redis" else 0)
+        assert opened <= allowed
         assert grown < 5
         await keys.released()
         worker.check_log()
@@ -84,10 +96,19 @@ async def test_c06_clients_that_go_away_at_random(
         await traffic.run(DISCONNECTS, CLIENTS)
         end = await quiet(worker, start["tasks"])
         print(f"C06 {DISCONNECTS} disconnects: {traffic.told()}")
+        with contextlib.suppress(TimeoutError):
+            await keys.released()
+        tell(
+            "disconnects",
+            disconnects=DISCONNECTS,
+            wrong=len(traffic.wrong),
+            tasks=len(end["tasks"]) - len(start["tasks"]),
+            leases=len(keys.leases()),
+        )
         assert traffic.wrong == []
         assert end["tasks"] == start["tasks"]
         assert end["filling"] == 0
         assert end["metrics"].get("store_failures", 0) == 0
-        await keys.released()
+        assert keys.leases() == []
         assert keys_without_end(redis_url) == []
         worker.check_log()

@@ -10,6 +10,7 @@ import asyncio
 import io
 import os
 import random
+import re
 import shutil
 import subprocess
 import tarfile
@@ -51,9 +52,10 @@ def old_package(tmp_path: Path) -> Path:
     shutil.copytree(Path(asgi_cache.__file__).parent, own)
     sealing = own / "stores" / "sealing.py"
     text = sealing.read_text("utf-8")
-    line = "REVISION: Final = 2\n"
-    assert line in text
-    sealing.write_text(text.replace(line, "REVISION: Final = 1\n"), "utf-8")
+    older, found = re.subn(r"^(REVISION: Final =) \d+$", r"\1 1", text, flags=re.MULTILINE)
+    assert found == 1
+    assert older != text
+    sealing.write_text(older, "utf-8")
     return tmp_path
 
 

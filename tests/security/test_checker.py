@@ -16,7 +16,7 @@ from tests.security.checker.__main__ import main, told
 from tests.security.checker.board import Board
 from tests.security.checker.faults import KINDS
 from tests.security.checker.pages import all_calls
-from tests.security.checker.running import Plan, run
+from tests.security.checker.running import Plan, crowds, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +40,19 @@ def test_c18_random_histories_over_processes_with_faults() -> None:
     assert min(figures["app_calls_at_once_for_a_key"].values()) >= 1
 
 
+def test_c18_too_many_calls_at_once_for_a_key_are_a_problem() -> None:
+    """But not where the app's failures have released those who waited."""
+    assert crowds(2, {"ruled": 3, "onerror": 9}) == []
+    assert crowds(2, {"ruled": 4}) == ["4 calls of the app at once for one key of 'ruled'"]
+
+
 def test_the_command_writes_its_figures(tmp_path: Path) -> None:
     out = tmp_path / "checker.json"
-    arguments = ["--responses", "300", "--workers", "2", "--faults", "off", "--out", str(out)]
+    arguments = ["--responses", "1000", "--workers", "2", "--faults", "off", "--out", str(out)]
     status = main(arguments)
     written = json.loads(out.read_text())
     assert status == 0, written
-    assert written["checked"] >= 300
+    assert written["checked"] >= 1000
     assert written["wrong"] == 0
     assert written["faults_injected"] == {}
 

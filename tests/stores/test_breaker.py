@@ -49,6 +49,15 @@ def test_failures_in_a_row_open_it_once(breaker: Breaker, logged: Callable[[], l
     assert logged() == ["WARNING"]
 
 
+def test_a_failure_without_a_text_is_named_by_its_type(
+    breaker: Breaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(LIMIT):
+        breaker.failed(StoreUnavailable(), counts=True)
+    assert breaker.last_error == "StoreUnavailable"
+    assert "does not answer (StoreUnavailable); " in caplog.text
+
+
 def test_an_answer_takes_one_failure_away(breaker: Breaker) -> None:
     fail(breaker, LIMIT - 1)
     breaker.answered()

@@ -294,6 +294,14 @@ STORES: Final = (
         "stores/test_connections.py::test_a_forked_child_lets_go_of_its_parents_connections",
     ),
     one(
+        "messages-heard-on-the-parents-connection",
+        "O02 O05",
+        "stores/leases.py",
+        "        for one in ears.values():\n            one.let_go()\n",
+        "",
+        "stores/test_connections.py::test_a_forked_child_lets_go_of_its_parents_connections",
+    ),
+    one(
         "connections-without-bound",
         "X13",
         "stores/pooled.py",

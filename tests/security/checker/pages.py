@@ -98,6 +98,8 @@ MOST_APP_SECONDS: Final = 0.3
 
 WAITED: Final = ("ruled", "lang", "query", "stale", "etag", "onerror", "bytes", "large")
 """Kinds whose answers are everybody's: others wait for the one call that makes them."""
+FAILING: Final = "onerror"
+"""That one of them whose app fails at times, which releases whoever waits."""
 PROXY: Final = "evil.example"
 
 CallKey: TypeAlias = tuple[str | None, ...]

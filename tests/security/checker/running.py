@@ -19,11 +19,12 @@ import redis
 
 from tests.security.checker.board import Board
 from tests.security.checker.faults import Faults
+from tests.security.checker.pages import FAILING
 from tests.security.checker.relay import Relay
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 LOOK_SECONDS: Final = 0.1
@@ -216,6 +217,8 @@ def _outcome(
     for one in shown:
         one["history"] = _history(one, events)
     judged = sum(number for name, number in counts.items() if name.startswith("status "))
+    if not plan.faults:
+        problems += crowds(plan.workers, at_once)
     ratio = counts["hits"] / judged if judged else 0.0
     if ratio < HIT_FLOOR:
         problems.append(f"only {ratio:.1%} of {judged} answers were hits: nothing is shown by that")
@@ -242,6 +245,18 @@ def _outcome(
         "metrics": dict(sorted(metrics.items())),
     }
     return Outcome(figures, dict(wrong), shown, problems)
+
+
+def crowds(workers: int, at_once: Mapping[str, int]) -> list[str]:
+    """The kinds of which more calls were under way for one key than a store that answers allows.
+
+    That is one a worker, and one more where a purge came in between.
+    """
+    return [
+        f"{calls} calls of the app at once for one key of {kind!r}"
+        for kind, calls in at_once.items()
+        if kind != FAILING and calls > workers + 1
+    ]
 
 
 def _history(one: dict[str, Any], events: list[Any]) -> list[str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from tests.security.checker.judge import COLLAPSE_SECONDS
 from tests.security.checker.pages import PATHS, SITES
 
 MAX_BODY_BYTES = 200_000
+PARENT_SECONDS = 1.0
 SETTLING_SECONDS = 1.0
 """What is still under way at the end has so long to end by itself, and as long when closed."""
 
@@ -93,9 +97,17 @@ def _touches(place: list[str], wanted: list[str]) -> bool:
     return place[1] in ("all", "group") or place[2:4] == wanted[2:4]
 
 
+def end_with(parent: int) -> None:
+    """End this process when *parent* has ended, however that happened."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
+
+
 def main() -> None:
     """The process: its configuration is its one argument."""
     config = json.loads(sys.argv[1])
+    threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     logging.basicConfig(level=logging.ERROR)
     factory = None
     if config["uvloop"]:
