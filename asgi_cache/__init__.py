@@ -14,7 +14,8 @@ How a request flows, in one direction::
 ``policy``
     What RFC 9111 and the design say, pure: no clock, no loop, no store. A file per section.
 ``stores``
-    Values in and out of memory or Redis; stamps for invalidation; deadlines, circuit breaker.
+    Values in and out of memory or Redis, or both; stamps for invalidation; deadlines, circuit
+    breaker; memory in front of Redis that hears of every change there.
 ``cache``: ``selection``, ``keeping``, ``scopes``, ``notes``, ``metrics``, ``health``, ``handle``
     Keys and a store together: select, keep, invalidate, purge.
 ``messages``, ``admission``, ``capture``, ``anonymous``
@@ -46,7 +47,7 @@ from asgi_cache.health import Health
 from asgi_cache.middleware import CacheMiddleware
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.settings import Rule, Settings
-from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore, Store
+from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore, Store, TieredStore
 from asgi_cache.timing import TimingMiddleware
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ __all__ = [
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
+    "TieredStore",
     "TimingMiddleware",
     "__version__",
     "from_scope",

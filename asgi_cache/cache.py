@@ -17,12 +17,12 @@ from asgi_cache.keeping import Keeper
 from asgi_cache.leasing import Leasing
 from asgi_cache.metrics import Failures, Metrics
 from asgi_cache.notes import KeyNotes
+from asgi_cache.opening import leased_of, open_store, per_request
 from asgi_cache.policy.keys import EPOCH, NAMESPACE, Target, group_stamps, target_of
 from asgi_cache.scopes import purged_names
 from asgi_cache.selection import Selector
 from asgi_cache.settings import Settings
-from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore
-from asgi_cache.stores.base import Leased, Store
+from asgi_cache.stores.base import Journalling
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from asgi_cache.health import Health
     from asgi_cache.policy.decision import Refusal
     from asgi_cache.policy.reuse import Screened
+    from asgi_cache.stores.base import Store
 
-MAX_HEAD_BYTES: Final = 1024 * 1024
-"""What a record may have besides its body: far beyond any head that a server sends."""
 OnError: TypeAlias = Literal["raise", "queue"]
 STAMP_LIFE_FLOOR: Final = 7200.0
 """Seconds that a stamp lives at least: what carries it is usually younger."""
@@ -56,11 +55,10 @@ class Cache:
             settings = settings.model_copy(update=overrides)
         self.settings = settings
         self.store = open_store(settings)
-        self.local_store = None if isinstance(self.store, GuardedStore) else self.store
+        for_request = per_request(self.store)
+        self.local_store = self.store if for_request is None else None
         """The store where it needs no guard: this process's memory."""
-        self.store_for_request = (
-            self.store.for_request if isinstance(self.store, GuardedStore) else lambda: self.store
-        )
+        self.store_for_request = for_request or (lambda: self.store)
         """The store as one request sees it: all of its waiting comes out of one budget."""
         self.metrics = Metrics(self.store)
         self._filling = FillBytes()
@@ -80,12 +78,10 @@ class Cache:
         self.settle = keeper.settle
         self.stamped = keeper.stamped
         self.complete = keeper.complete
-        inner = self.store.store if isinstance(self.store, GuardedStore) else self.store
+        leased = leased_of(self.store)
         life, timeout = settings.collapse_timeout, settings.store_timeout
         self.leasing = (
-            Leasing(inner, self._failures, life, timeout)
-            if life and isinstance(inner, Leased)
-            else None
+            Leasing(leased, self._failures, life, timeout) if life and leased is not None else None
         )
         """How workers agree on one fill of a key; ``None``: there is one worker."""
         self.is_joinable = keeper.is_joinable
@@ -122,10 +118,10 @@ class Cache:
 
     def _queue(self, names: Sequence[bytes], soft_names: Sequence[bytes]) -> bool:
         """Have *names* replaced later; ``False``: this store does not keep what waits."""
-        if isinstance(self.store, GuardedStore):
-            self.store.queue(names, soft_names, self._life, NAMESPACE)
-            return True
-        return False
+        store = self.store
+        return isinstance(store, Journalling) and store.queue(
+            names, soft_names, self._life, NAMESPACE
+        )
 
     async def shielded(self, write: Coroutine[Any, Any, None]) -> None:
         """Wait for *write*, which goes on where whoever waits is cancelled."""
@@ -260,32 +256,6 @@ class Cache:
         waiting = self.health().waiting
         if waiting:
             self.log("close", StoreUnavailable(f"{waiting} invalidations were not carried out"))
-
-
-def open_store(settings: Settings) -> Store:
-    """The store that *settings* name, guarded unless it is this process's own memory."""
-    store = settings.store
-    if isinstance(store, MemoryStore):
-        return store
-    if settings.secret and isinstance(store, Store):
-        raise ConfigurationError(
-            "secret = ***: allowed is [] with a store that was made elsewhere, which cannot be "
-            "told it; RedisStore takes secrets=[...] itself."
-        )
-    if isinstance(store, GuardedStore):
-        return store
-    if isinstance(store, str) and store.startswith("memory:"):
-        return MemoryStore(settings.near_bytes)
-    if not isinstance(store, Store):
-        store = RedisStore(
-            store,
-            settings.namespace,
-            max_record_bytes=settings.max_body_bytes + MAX_HEAD_BYTES,
-            secrets=settings.secret,
-        )
-    return GuardedStore(
-        store, timeout=settings.store_timeout, request_timeout=settings.request_store_timeout
-    )
 
 
 def stamp_life(settings: Settings) -> float:

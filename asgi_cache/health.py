@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore
+from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore, TieredStore
 
 if TYPE_CHECKING:
     from asgi_cache.stores.base import Store
@@ -30,10 +30,22 @@ class Health:
     """The store's last failure, passwords left out, also where all is well again."""
     waiting: int
     """Invalidations that wait to be carried out; what they name is not served here meanwhile."""
+    near: Literal["on", "off", "none"] = "none"
+    """Whether hits come from memory in front of the store; off until its channel of changes is
+    proven alive, and whenever it is not."""
+    near_error: str | None = None
+    """Why the near tier is off, passwords left out; ``None`` where nothing was the matter."""
 
 
 def health_of(store: Store) -> Health:
     """The health of *store*."""
+    if isinstance(store, TieredStore):
+        watching = store.watching
+        return replace(
+            health_of(store.far),
+            near="on" if watching.is_alive else "off",
+            near_error=_without_password(watching.error),
+        )
     if not isinstance(store, GuardedStore):
         return Health(_kind(store), True, "none", None, None, 0)
     breaker = store.breaker
@@ -43,9 +55,13 @@ def health_of(store: Store) -> Health:
         available=not is_open,
         breaker="open" if is_open else "closed",
         since=breaker.since,
-        last_error=None if error is None else PASSWORD.sub(r"\1***@", error),
+        last_error=_without_password(error),
         waiting=len(store.journal),
     )
+
+
+def _without_password(error: str | None) -> str | None:
+    return None if error is None else PASSWORD.sub(r"\1***@", error)
 
 
 def _kind(store: Store) -> str:

@@ -13,7 +13,7 @@ from asgi_cache.policy.grouping import MAX_GROUPS
 from asgi_cache.policy.keys import EPOCH, variant_slots
 from asgi_cache.scopes import group_names
 from asgi_cache.selection import carry
-from asgi_cache.stores.base import VARIANT_SLOTS
+from asgi_cache.stores.base import VARIANT_SLOTS, Doubted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +42,9 @@ class Keeper:
 
         ``False``: the store did not answer, so that nothing of this fill may be stored.
         """
+        if isinstance(store, Doubted):
+            # What is read from here on, above all the epoch, forbids or permits storing.
+            store.ask_far()
         if selection.unpacked is not None:
             # Those that the look-up read: a purge since then must not be missed.
             selection.stamps = dict(zip(selection.names, selection.unpacked, strict=False))

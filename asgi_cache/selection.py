@@ -12,19 +12,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from asgi_cache.model import CarriedStamp, NominatedFields, StoredResponse
+from asgi_cache.model import NominatedFields, StoredResponse
 from asgi_cache.notes import NOTES
 from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.folding import fold
 from asgi_cache.policy.keys import EPOCH, nominated_values, plain_values, variant_slots
 from asgi_cache.scopes import group_names, required_names
-from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS
+from asgi_cache.sharing import carried
+from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Doubted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from asgi_cache.metrics import Failures
-    from asgi_cache.model import Record, Stamp
+    from asgi_cache.model import CarriedStamp, Record, Stamp
     from asgi_cache.notes import KeyNotes
     from asgi_cache.policy.reuse import Screened
     from asgi_cache.stores.base import Store
@@ -123,12 +124,12 @@ def softened(stored: StoredResponse, soft_at: float, now: float) -> StoredRespon
 
 def carry(names: Iterable[bytes], stamps: Mapping[bytes, Stamp | None]) -> tuple[CarriedStamp, ...]:
     """What a response takes along of the stamps read before its app call."""
-    carried = []
+    taken = []
     for name in names:
         stamp = stamps.get(name)
         if stamp is not None:
-            carried.append(CarriedStamp(name, stamp.nonce, stamp.soft_nonce))
-    return tuple(carried)
+            taken.append(carried(name, stamp.nonce, stamp.soft_nonce))
+    return tuple(taken)
 
 
 class Selector:
@@ -187,6 +188,11 @@ class Selector:
                 await self._look_closer(selection, record, screened, store)
         except Exception as error:
             return self._unavailable(required, "look-up", error)
+        if selection.stored is None and isinstance(store, Doubted) and store.may_be_old:
+            # Nothing, or a record and a stamp that contradict each other: as held near it is no
+            # miss yet.
+            store.ask_far()
+            return await self.select(screened, store)
         return selection
 
     async def _look_closer(

@@ -30,7 +30,7 @@ LAYERS: Final = (
         *("settings.files", "settings.loading", "settings.refusals", "settings.rules"),
         *("settings.settings", "settings.sources"),
     ),
-    ("model",),
+    ("model", "sharing"),
     (
         *("policy", "policy.decision", "policy.emission", "policy.folding", "policy.freshness"),
         *("policy.grouping", "policy.invalidation", "policy.keys", "policy.reuse"),
@@ -44,11 +44,12 @@ LAYERS: Final = (
         *("stores.probing", "stores.sealing"),
         *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
         *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
+        *("stores.tracking", "stores.cells", "stores.watching", "stores.tiered", "stores.writing"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
         *("messages", "metrics", "health", "notes", "scopes", "selection", "fill_bytes"),
-        *("leasing", "keeping", "cache", "handle"),
+        *("leasing", "keeping", "opening", "cache", "handle"),
     ),
     (
         *(
@@ -81,7 +82,7 @@ TYPE_ONLY: Final = (
 
 SHARED_BY_STORES: Final = (
     *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
-    *("stores.bodies", "stores.sealing", "stores.stamping"),
+    *("stores.bodies", "stores.sealing", "stores.stamping", "stores.tracking"),
 )
 """What a store may import of its siblings."""
 
@@ -90,20 +91,29 @@ PARTS_OF_A_STORE: Final = {
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
         "stores.operations",
     ),
-    "stores.redis": ("stores.joining", "stores.lookups", "stores.places", "stores.resp"),
+    "stores.redis": (
+        *("stores.joining", "stores.lookups", "stores.places", "stores.resp"),
+        "stores.writing",
+    ),
     "stores.connections": ("stores.deadlines", "stores.joining", "stores.pooled", "stores.resp"),
     "stores.joining": ("stores.deadlines", "stores.line", "stores.resp"),
     "stores.pooled": ("stores.joining", "stores.line", "stores.resp"),
     "stores.lookups": ("stores.places", "stores.resp"),
-    "stores.line": ("stores.resp",),
+    "stores.tracking": ("stores.line",),
+    "stores.tiered": ("stores.cells", "stores.watching"),
+    "stores.watching": ("stores.cells", "stores.locking"),
     "stores.leases": ("stores.line", "stores.resp"),
-    **dict.fromkeys(("stores.breaker", "stores.journal", "stores.probing"), ("stores.locking",)),
+    **dict.fromkeys(("stores.line", "stores.writing"), ("stores.resp",)),
+    **dict.fromkeys(
+        ("stores.breaker", "stores.cells", "stores.journal", "stores.probing"),
+        ("stores.locking",),
+    ),
 }
 """What one store alone is made of."""
 
 REDIS: Final = (
     *("stores.redis", "stores.connections", "stores.pools", "stores.pooled", "stores.line"),
-    *("stores.resp", "stores.lookups"),
+    *("stores.resp", "stores.lookups", "stores.tracking"),
 )
 """Where redis may be imported."""
 

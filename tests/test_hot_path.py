@@ -7,13 +7,17 @@ is not ours.
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Redis
 
 import asgi_cache
 from tests.driver import Recorder, drive, http_scope
+from tests.stores.wire import until
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -138,6 +142,53 @@ async def test_a_hit_costs_few_calls(
     print(f"{len(calls)} calls:", *calls)
     assert len(calls) <= MOST_CALLS
     assert not names & SLOW
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "headers"),
+    [
+        ({}, "/products/1", []),
+        (RULE, "/products/1", BROWSER),
+        (RULE, "/products/1?colour=red", BROWSER),
+        (GROUPS, "/products/1", BROWSER),
+    ],
+    ids=["plain", "browser", "browser-query", "groups"],
+)
+async def test_a_hit_near_costs_what_one_in_memory_does(
+    options: dict[str, Any],
+    target: str,
+    headers: list[tuple[str, str]],
+    redis_url: str,
+    namespace: str,
+) -> None:
+    """The lease is one comparison, the store's clock no call; no guard, no budget, no digest."""
+    recorder = Recorder([] if "paths" in options else [("cache-control", "max-age=60")])
+    cache = asgi_cache.Cache(store=redis_url, namespace=namespace, **options)
+    app = asgi_cache.wrap(recorder, cache=cache)
+    await drive(app, target, headers=headers)
+    await until(lambda: cache.health().near == "on")
+    async with asyncio.timeout(10):
+        while True:  # what is stored is held near once its own push has come
+            reads = await commands(redis_url)
+            await drive(app, target, headers=headers)
+            if await commands(redis_url) == reads:
+                break
+    assert isinstance(cache.store, asgi_cache.TieredStore)
+    watching = cache.store.watching
+    await until(lambda: watching.lease_until > time.monotonic() + 0.5)
+    calls, names, sent = profiled(app, http_scope(target, headers=headers))
+    assert (recorder.calls, sent[0]["status"]) == (1, 200)
+    print(f"{len(calls)} calls:", *calls)
+    assert len(calls) <= MOST_CALLS
+    assert not names & SLOW
+    await cache.aclose()
+
+
+async def commands(url: str) -> int:
+    """How often a value was looked for in the Redis at *url*."""
+    async with Redis.from_url(url) as client:
+        found = await client.info("commandstats")
+    return int(found.get("cmdstat_getrange", {}).get("calls", 0))
 
 
 async def test_a_304_costs_no_more_than_its_condition() -> None:

@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, PlainTextResponse
 from starlette.routing import Route
 
 import asgi_cache
-from asgi_cache import Cache, CacheMiddleware, GuardedStore, RedisStore
+from asgi_cache import Cache, CacheMiddleware, GuardedStore, RedisStore, TieredStore
 from asgi_cache.stores import probing
 from tests.driver import BODY, START, Connection, Exchange, Recorder, SpyStore, drive, http_scope
 from tests.stores.wire import until
@@ -677,6 +677,7 @@ async def test_g17_no_redis_at_all() -> None:
         assert exchange.cache_status == "asgi-cache; fwd=uri-miss; detail=store-unavailable"
     assert isinstance(app.app, CacheMiddleware)
     assert isinstance(app.app.cache, Cache)
-    assert isinstance(app.app.cache.store, GuardedStore)
-    assert isinstance(app.app.cache.store.store, RedisStore)
+    assert isinstance(app.app.cache.store, TieredStore)
+    assert isinstance(app.app.cache.store.far, GuardedStore)
+    assert isinstance(app.app.cache.store.far.store, RedisStore)
     await app.app.cache.aclose()

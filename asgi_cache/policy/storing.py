@@ -26,6 +26,7 @@ from asgi_cache.policy.freshness import (
 from asgi_cache.policy.grouping import groups_of
 from asgi_cache.policy.keys import MAX_NOMINATED, nominated_values
 from asgi_cache.settings.plan import lower_names
+from asgi_cache.sharing import grouped, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -230,14 +231,15 @@ def as_stored(
 ) -> StoredResponse:
     """Put together what :func:`admit` found."""
     revalidate_seconds, error_seconds = stale_windows(caching, rule, settings)
-    revalidate_until = fresh_until + revalidate_seconds
-    error_until = fresh_until + error_seconds
+    revalidate_until = fresh_until + revalidate_seconds if revalidate_seconds else fresh_until
+    error_until = fresh_until + error_seconds if error_seconds else fresh_until
     kept = ResponseHead(head.status, stored_lines(head, caching, settings))
     etags = kept.values(b"etag")
     etag = parse_entity_tag(etags[0]) if len(etags) == 1 else None
     modified = kept.values(b"last-modified")
     last_modified = parse_date(modified[0], exchange.response_time) if len(modified) == 1 else None
     keep = settings.keep if etag is not None or last_modified is not None else 0.0
+    discard_at = max(fresh_until, revalidate_until, error_until)
     shared = said_shared(caching)
     impersonal = exchange.anonymous and (
         head.status in ANSWERS or (rule is not None and head.status in rule.statuses)
@@ -245,14 +247,14 @@ def as_stored(
     emitted, browser_ttl = emitted_cache_control(caching, lifetime, rule)
     return StoredResponse(
         status=head.status,
-        lines=emitted + kept.lines,
+        lines=tuple([line(*each) for each in emitted + kept.lines]),
         body=b"",
         generated_at=generated_at,
         fresh_until=fresh_until,
         revalidate_until=revalidate_until,
         error_until=error_until,
         may_be_stale=may_be_stale(caching),
-        discard_at=max(fresh_until, revalidate_until, error_until) + keep,
+        discard_at=discard_at + keep if keep else discard_at,
         etag=None if etag is None else EntityTag(*etag),
         last_modified=last_modified,
         explicitly_shared=shared or impersonal,
@@ -260,7 +262,7 @@ def as_stored(
         browser_ttl=browser_ttl,
         emitted=len(emitted),
         nominated=nominated_values(names, exchange.request, exchange.compiled),
-        groups=groups,
+        groups=grouped(groups),
         stamps=(),
     )
 

@@ -5,6 +5,7 @@ from asgi_cache.stores.guarded import GuardedStore
 from asgi_cache.stores.memory import MemoryStore
 from asgi_cache.stores.operations import Budget
 from asgi_cache.stores.redis import RedisStore
+from asgi_cache.stores.tiered import TieredStore
 
 __all__ = [
     "RESPONSE_SLOT",
@@ -17,4 +18,5 @@ __all__ = [
     "RedisStore",
     "Stamps",
     "Store",
+    "TieredStore",
 ]

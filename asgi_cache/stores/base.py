@@ -10,10 +10,10 @@ What must not be here: any rule about what may be stored or reused, any wire for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from asgi_cache.model import Record, Stamp
 
@@ -143,6 +143,105 @@ class Probed(Protocol):
 
     async def ping(self) -> None:
         """Return where look-ups would be answered; raises StoreError where they would not."""
+
+
+@runtime_checkable
+class Journalling(Protocol):
+    """A store that keeps the invalidations which could not be carried out."""
+
+    def queue(
+        self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float, everything: bytes
+    ) -> bool:
+        """A ``replace`` that failed: to be carried out later, and to be believed from now on.
+
+        Whether it is kept.
+        """
+
+
+@runtime_checkable
+class Guarding(Journalling, Protocol):
+    """A store around another, which bounds what requests may wait for that."""
+
+    store: Store
+
+    def for_request(self) -> Store:
+        """This store for a new request."""
+
+
+class Changed:
+    """What a :class:`Channel` tells: these places have other values now; ``None``: all may."""
+
+    __slots__ = ("places",)
+
+    def __init__(self, places: Sequence[bytes] | None) -> None:
+        self.places = places
+
+
+class Channel(Protocol):
+    """One connection on which a store tells of every change by anybody, in order.
+
+    Whatever it raises means that nothing more is told, StoreRefused that nothing will be.
+    """
+
+    async def open(self) -> None:
+        """Have every change told that is made from now on."""
+
+    async def ask(self) -> None:
+        """Ask for the stamp that was named: its value comes after all that was told before."""
+
+    async def next(self) -> Changed | Stamp | None:
+        """What changed; or the answer to what was asked longest ago."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+
+    def let_go(self) -> None:
+        """Close it in this process only, which has inherited it: without a byte of protocol."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A store whose changes can be watched."""
+
+    def record_place(self, target: bytes, key: bytes, slot: int) -> bytes:
+        """What a change of a record is told as."""
+
+    def stamp_place(self, name: bytes) -> bytes:
+        """What a change of a stamp is told as."""
+
+    def channel(self, name: bytes) -> Channel:
+        """A new channel, not open yet, on which the stamp *name* can be asked for."""
+
+
+Cell: TypeAlias = "tuple[bytes, bytes, int] | bytes"
+"""Where a value is held near: target, key and slot of a record, or the name of a stamp."""
+
+
+class Holder(Protocol):
+    """What holds the values of a near tier, within a budget."""
+
+    get: Callable[[Any], Any]
+    """The value of a cell, or ``None``."""
+
+    def hold(self, cell: Cell, value: Record | Stamp) -> Sequence[Cell] | None:
+        """Put a value; the cells that had to go for it, or ``None``: there is no room for it."""
+
+    def forget(self, cell: Cell) -> None:
+        """Empty a cell."""
+
+    def clear(self) -> None:
+        """Empty all."""
+
+
+@runtime_checkable
+class Doubted(Protocol):
+    """A store as one request sees it, of whose answers some may be a moment old."""
+
+    may_be_old: bool
+    """Something that it has said may be."""
+
+    def ask_far(self) -> None:
+        """Nothing that it says from now on is."""
 
 
 class Found(NamedTuple):

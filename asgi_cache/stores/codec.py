@@ -34,12 +34,12 @@ from asgi_cache.errors import CorruptRecord, StoreError
 from asgi_cache.fields import is_field_name, is_field_value
 from asgi_cache.model import (
     NONCE_BYTES,
-    CarriedStamp,
     EntityTag,
     NominatedFields,
     Record,
     StoredResponse,
 )
+from asgi_cache.sharing import carried, grouped, line
 from asgi_cache.stores.bodies import BINDING, Detached
 from asgi_cache.stores.sealing import checked, unchecked
 
@@ -245,10 +245,14 @@ def _stored_response(objects: tuple[Any, ...], length: int) -> StoredResponse:
     )
     if not sound:
         raise CorruptRecord("a response that cannot be")
-    generated_at, fresh_until, revalidate_until, error_until, discard_at = instants
+    # Equal ones are one object: many of these lie near.
+    generated_at, fresh_until, *later = instants
+    revalidate_until, error_until, discard_at = [
+        fresh_until if until == fresh_until else until for until in later
+    ]
     return StoredResponse(
         status,
-        tuple(zip(names, values, strict=True)),
+        tuple(map(line, names, values)),
         body,
         generated_at,
         fresh_until,
@@ -263,10 +267,10 @@ def _stored_response(objects: tuple[Any, ...], length: int) -> StoredResponse:
         browser_ttl,
         emitted,
         tuple(zip(nominated_names, nominated_values, strict=True)),
-        groups,
+        grouped(groups),
         tuple(
             [
-                CarriedStamp(name, both[:NONCE_BYTES], both[NONCE_BYTES:])
+                carried(name, both[:NONCE_BYTES], both[NONCE_BYTES:])
                 for name, both in zip(stamp_names, nonces, strict=True)
             ]
         ),

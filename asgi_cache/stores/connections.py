@@ -123,7 +123,7 @@ class Connections:
         """What is raised where *error* ended an exchange."""
         if isinstance(error, NoAnswer):
             return NoAnswer(operation, error.seconds, blocked=error.blocked)
-        return StoreUnavailable(self._text(operation, error))
+        return StoreUnavailable(self.text(operation, error))
 
     async def _check(self, operation: str, replies: Sequence[Any]) -> None:
         for reply in replies:
@@ -133,7 +133,7 @@ class Connections:
                     await self._of_this_loop().renew()
                 refused = operation not in READING and is_refusal(reply)
                 kind = StoreRefused if refused else StoreUnavailable
-                raise kind(self._text(operation, reply)) from None
+                raise kind(self.text(operation, reply)) from None
 
     async def aclose(self) -> None:
         """Close this loop's connections now, and have other loops close theirs."""
@@ -147,11 +147,13 @@ class Connections:
                 with contextlib.suppress(RuntimeError):  # closed just now
                     loop.call_soon_threadsafe(connections.end)
 
-    def make(self) -> Any:
-        """A new connection, not connected yet.
+    def make(self, **options: Any) -> Any:
+        """A new connection, not connected yet; with other *options* than usual.
 
         Whoever keeps it tells :meth:`after_fork` how to let go of it.
         """
+        if options:
+            return self._pool.connection_class(**(self._pool.connection_kwargs | options))
         return self._pool.make_connection()
 
     def after_fork(self, let_go: Callable[[], object]) -> None:
@@ -205,7 +207,8 @@ class Connections:
         self._by_loop = {}
         self._pid = os.getpid()
 
-    def _text(self, operation: str, error: Exception) -> str:
+    def text(self, operation: str, error: Exception) -> str:
+        """What to say of *error*, without the password."""
         text = f"{operation}: {type(error).__name__}: {error}"
         password = self._pool.connection_kwargs.get("password")
         # A server that does not know AUTH repeats its arguments.

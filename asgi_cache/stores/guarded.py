@@ -91,15 +91,16 @@ class GuardedStore(Operations):
 
     def queue(
         self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float, everything: bytes
-    ) -> None:
+    ) -> bool:
         """A :meth:`replace` that failed: to be carried out as soon as the store can.
 
         Until then this process takes what is named for purged. *everything*: a stamp that every
-        response carries, replaced where too much waits.
+        response carries, replaced where too much waits. Always ``True``: it is kept.
         """
         self.journal.add(names, soft_names, life, everything)
         self.breaker.alarm()
         self._probing.ensure()
+        return True
 
     async def aclose(self) -> None:
         """As the store's, in time; what waits is tried once more, unless the breaker is open."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from asgi_cache.model import Record
+    from asgi_cache.stores.base import Cell
 
 # What CPython 3.11 to 3.14 on 64 bits spend, rounded up; tests/stores/test_memory.py compares the
 # sums with what a process really grows by.
@@ -51,15 +52,22 @@ _STAMP: Final = _TUPLE + 3 * _SLOT + 2 * (_BYTES_OBJECT + NONCE_BYTES) + 32
 class MemoryStore:
     """A :class:`~asgi_cache.stores.base.Store` of at most *max_bytes*, for one process.
 
-    A record over the whole budget is not stored. *clock* gives seconds since the epoch.
+    A record over the whole budget is not stored. *clock* gives seconds since the epoch. *beside*:
+    bytes that each value costs whoever holds values here, counted with it.
     """
 
-    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, max_bytes: int, clock: Callable[[], float] = time.time, beside: int = 0
+    ) -> None:
         if max_bytes < 1:
             raise ConfigurationError(f"max_bytes is {max_bytes}; it must be at least 1")
         self.now: Callable[[], float] = clock
-        # Records by (target, key, slot), stamps by (name,).
-        self._values: LRUCache[tuple[Any, ...], Any] = LRUCache(max_bytes, getsizeof=_size_of)
+        # Records by (target, key, slot), stamps by name.
+        size_of = _size_of if not beside else lambda place, value: _size_of(place, value) + beside
+        self._size_of = size_of
+        self._values: LRUCache[Cell, Any] = LRUCache(max_bytes, getsizeof=size_of)
+        self.get: Callable[[Any], Any] = self._values.get
+        """What lies in a cell: (target, key, slot), or the name of a stamp."""
         self._stamps_change = threading.Lock()
 
     def __repr__(self) -> str:
@@ -85,11 +93,11 @@ class MemoryStore:
             record = get((target, key, 0))
             if record is not None and record.discard_at <= self.now():
                 record = None
-            return (record,), tuple(map(get, zip(stamps)))
+            return (record,), tuple(map(get, stamps))
         now = self.now()
         found = map(get, zip(repeat(target), repeat(key), slots, strict=False))
         records = [record if record and record.discard_at > now else None for record in found]
-        return records, tuple(map(get, zip(stamps)))
+        return records, tuple(map(get, stamps))
 
     async def write(
         self,
@@ -106,7 +114,7 @@ class MemoryStore:
             else:
                 self._values.pop((target, key, slot), None)
         for name in stamps:  # Touched after the records, so evicted after them.
-            self._values.get((name,))
+            self._values.get(name)
 
     async def remove(self, target: bytes, key: bytes, slot: int) -> None:
         """Forget one slot."""
@@ -117,10 +125,10 @@ class MemoryStore:
         stamps = []
         with self._stamps_change:
             for name in names:
-                stamp = self._values.get((name,))
+                stamp = self._values.get(name)
                 if stamp is None:
                     stamp = _new_stamp()
-                    self._put((name,), stamp)
+                    self._put(name, stamp)
                 stamps.append(stamp)
         return stamps
 
@@ -130,16 +138,38 @@ class MemoryStore:
         """Put new stamps for *names*, then new soft parts for *soft_names*."""
         with self._stamps_change:
             for name in names:
-                self._put((name,), _new_stamp())
+                self._put(name, _new_stamp())
             for name in soft_names:
-                stamp: Stamp = self._values.get((name,)) or _new_stamp()
+                stamp: Stamp = self._values.get(name) or _new_stamp()
                 soft = Stamp(stamp.nonce, urandom(NONCE_BYTES), self.now())
-                self._put((name,), soft)
+                self._put(name, soft)
 
     async def aclose(self) -> None:
         """Nothing is open; what is held stays."""
 
-    def _put(self, place: tuple[Any, ...], value: Record | Stamp) -> None:
+    def hold(self, cell: Cell, value: Record | Stamp) -> Sequence[Cell] | None:
+        """Put a value; the cells that had to go for it, or ``None``: it is over the budget."""
+        values = self._values
+        values.pop(cell, None)
+        size = self._size_of(cell, value)
+        if size > values.maxsize:
+            return None
+        gone: list[Cell] = []
+        while values.remaining_size() < size:
+            place, _ = values.popitem()
+            gone.append(place)
+        values[cell] = value
+        return gone
+
+    def forget(self, cell: Cell) -> None:
+        """Empty a cell."""
+        self._values.pop(cell, None)
+
+    def clear(self) -> None:
+        """Empty all."""
+        self._values.clear()
+
+    def _put(self, place: Cell, value: Record | Stamp) -> None:
         try:
             self._values[place] = value
         except OverflowError:  # Larger than the whole budget; what it was to replace goes too.
@@ -151,11 +181,10 @@ def _new_stamp() -> Stamp:
     return Stamp(nonces[:NONCE_BYTES], nonces[NONCE_BYTES:], 0.0)
 
 
-def _size_of(place: tuple[Any, ...], value: Record | Stamp) -> int:
+def _size_of(place: Cell, value: Record | Stamp) -> int:
     """What *value* at *place* costs this process, in bytes, an upper bound."""
-    if isinstance(value, Stamp):
-        (name,) = place
-        return _NODE + _KEY + _BYTES_OBJECT + len(name) + _STAMP
+    if isinstance(place, bytes) or isinstance(value, Stamp):
+        return _NODE + _BYTES_OBJECT + len(place) + _STAMP
     target, key, _ = place
     size = _NODE + _KEY + 2 * _BYTES_OBJECT + len(target) + len(key)
     size += sum(_TUPLE + _STR_OBJECT + 4 * len(group) for group in value.groups)

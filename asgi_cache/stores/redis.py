@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from asyncio import get_running_loop
 from functools import lru_cache
-from math import ceil
+from itertools import repeat
+from operator import add, attrgetter
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache.errors import CorruptRecord, StoreUnavailable
-from asgi_cache.model import NONCE_BYTES, Stamp, StoredResponse
-from asgi_cache.stores.bodies import Detached, binding, body_place, joined, lies_apart
-from asgi_cache.stores.codec import decode, encode
+from asgi_cache.model import NONCE_BYTES, Stamp
+from asgi_cache.stores.bodies import Detached, body_place, joined, lies_apart
+from asgi_cache.stores.codec import decode
 from asgi_cache.stores.connections import Connections
 from asgi_cache.stores.joining import PATIENCE
 from asgi_cache.stores.leases import RedisLeases
@@ -25,6 +26,8 @@ from asgi_cache.stores.lookups import LookUps, Memo
 from asgi_cache.stores.places import Places
 from asgi_cache.stores.sealing import Seals
 from asgi_cache.stores.stamping import milliseconds, new_stamp, stamp_of
+from asgi_cache.stores.tracking import Tracking
+from asgi_cache.stores.writing import written
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,13 +35,11 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from asgi_cache.model import Record
+    from asgi_cache.model import Record, StoredResponse
     from asgi_cache.stores.base import Found
     from asgi_cache.stores.resp import Command
 
 MAX_RECORD_BYTES: Final = 32 * 1024 * 1024
-BODY_OUTLIVES: Final = 1000
-"""Milliseconds that a body lives longer than its head."""
 _GONE: Final = -2
 """What PTTL says of a key that is not there."""
 
@@ -71,7 +72,10 @@ class RedisStore:
         self._connections = Connections(
             store, clock=clock, connect_timeout=connect_timeout, limit=max_connections
         )
-        self._clock = clock
+        # The server's time, as far as it is known: clock() + offset. A hit asks three times, so it
+        # is put together of what costs no Python call.
+        offsets = map(attrgetter("offset"), repeat(self._connections))
+        self.now: Callable[[], float] = map(add, iter(clock, None), offsets).__next__
         places = self._places = Places(namespace)
         self._prefix = places.prefix
         self._max_record_bytes = max_record_bytes
@@ -79,22 +83,14 @@ class RedisStore:
         self._memo = Memo()
         self._turn: LookUps | None = None
         """Those of a turn that may still be under way: a short cut past ``connections``."""
-        self._place = places.record
-        self._stamp_place = places.stamp
+        self.record_place = places.record
+        self.stamp_place = places.stamp
         self.stamp = lru_cache(maxsize=1024)(stamp_of)
         self.unavailable = self._connections.unavailable
-        self.leases = RedisLeases(
-            self._connections,
-            self._prefix,
-            places.lease,
-        )
+        self.leases = RedisLeases(self._connections, self._prefix, places.lease)
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._prefix.decode()[:-1]} {self._connections!r}>"
-
-    def now(self) -> float:
-        """Give the server's time, as far as it is known."""
-        return self._clock() + self._connections.offset
 
     async def read(
         self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
@@ -190,27 +186,10 @@ class RedisStore:
 
         longest life of a record in milliseconds.
         """
-        now = self.now()
-        commands: list[Command] = []
-        longest = 0
-        for slot, record in records.items():
-            place = self._place(target, key, slot)
-            body = record.body if isinstance(record, StoredResponse) and lies_apart(record) else b""
-            bound = await binding(body) if body else None
-            data = encode(record, key, self._seals, place, bound)
-            life = ceil((record.discard_at - now) * 1000)
-            if life <= 0 or len(data) + len(body) > self._max_record_bytes:
-                commands.append((b"UNLINK", place, body_place(place)))
-                continue
-            longest = max(longest, life)
-            if body:
-                # First, and for longer than its head: a head without its body would be a miss.
-                longer = b"%d" % (life + BODY_OUTLIVES)
-                commands.append((b"SET", body_place(place), body, b"PX", longer))
-            else:
-                commands.append((b"UNLINK", body_place(place)))
-            commands.append((b"SET", place, data, b"PX", b"%d" % life))
-        places = [self._stamp_place(name) for name in stamps] if longest else []
+        placed = {self.record_place(target, key, slot): records[slot] for slot in records}
+        most = self._max_record_bytes
+        commands, longest = await written(placed, key, self._seals, self.now(), most)
+        places = [self.stamp_place(name) for name in stamps] if longest else []
         commands += [(b"PTTL", place) for place in places]
         return commands, places, longest
 
@@ -226,7 +205,7 @@ class RedisStore:
 
     async def remove(self, target: bytes, key: bytes, slot: int) -> None:
         """Forget one slot."""
-        place = self._place(target, key, slot)
+        place = self.record_place(target, key, slot)
         await self._connections.join("remove", [(b"UNLINK", place, body_place(place))])
 
     async def settle(self, names: Sequence[bytes], life: float) -> Sequence[Stamp]:
@@ -234,7 +213,7 @@ class RedisStore:
 
         One round trip; a second where something lies there that is no stamp, which NX keeps.
         """
-        places = [self._stamp_place(name) for name in names]
+        places = [self.stamp_place(name) for name in names]
         stamps = await self._settle(places, life, b"NX")
         wrong = [place for place, stamp in zip(places, stamps, strict=True) if stamp is None]
         replaced = iter(await self._settle(wrong, life))
@@ -252,10 +231,10 @@ class RedisStore:
             await self._connections.exchange("replace", [(b"PING",)])
         live = milliseconds(life)
         commands: list[Command] = [
-            (b"SET", self._stamp_place(name), new_stamp(), b"PX", live) for name in names
+            (b"SET", self.stamp_place(name), new_stamp(), b"PX", live) for name in names
         ]
         for name in soft_names:
-            place = self._stamp_place(name)
+            place = self.stamp_place(name)
             soft_part = new_stamp(self.now())[NONCE_BYTES:]
             # A read, a change and a write would undo a hard purge in between; SETRANGE alone would
             # make the same stamp twice where it had been evicted.
@@ -267,6 +246,10 @@ class RedisStore:
                 (b"EXEC",),
             )
         await self._connections.exchange("replace", commands)
+
+    def channel(self, name: bytes) -> Tracking:
+        """Where the server tells of every change; *name*: the stamp that can be asked for."""
+        return Tracking(self._connections, self._prefix, self.stamp_place(name))
 
     async def ping(self) -> None:
         """Return where the server answers and lets us read; one round trip."""

@@ -22,8 +22,10 @@ from asgi_cache.stores import (
     MemoryStore,
     RedisStore,
     Store,
+    TieredStore,
 )
 from tests.stores.records import nominated_fields, records, stored_response
+from tests.stores.wire import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -101,6 +103,27 @@ async def on_client(client: Any, clock: Clock, namespace: str) -> AsyncIterator[
         await client.aclose()
 
 
+@asynccontextmanager
+async def in_tiers(clock: Clock, namespace: str, url: str) -> AsyncIterator[Bench]:
+    client = redis.asyncio.Redis.from_url(url)
+    guarded = GuardedStore(
+        RedisStore(url, namespace, clock=clock), timeout=30.0, purge_timeout=30.0
+    )
+    tier = TieredStore(MemoryStore(16 * 2**20), guarded)
+
+    async def evict() -> None:
+        await forget(client, namespace)
+        await until(lambda: not tier.cells._index)  # pushed
+
+    try:
+        await tier.read(TARGET, KEY, RESPONSE_SLOT, ())
+        await until(lambda: tier.watching.is_alive)
+        yield Bench(tier, evict, clock)
+    finally:
+        await tier.aclose()
+        await client.aclose()
+
+
 async def forget(client: Any, namespace: str) -> None:
     async for key in client.scan_iter(match=f"{namespace}:*", count=1000):
         await client.delete(key)
@@ -112,6 +135,7 @@ KINDS = {
     "redis": in_redis,
     "redis-sealed": in_redis_sealed,
     "redis-client": in_redis_by_client,
+    "tiered": in_tiers,
 }
 
 

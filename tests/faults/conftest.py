@@ -47,10 +47,14 @@ async def proxy(redis_server: RedisServer) -> AsyncIterator[FaultProxy]:
 
 @pytest.fixture
 def site(namespace: str) -> Site:
-    """Makes a cached app on the store given; closed at the end."""
+    """Makes a cached app on the store given, with nothing near in front of it (that is
+
+    ``test_near.py``); closed at the end.
+    """
 
     @asynccontextmanager
     async def make(store: Any, **options: Any) -> AsyncIterator[CacheMiddleware]:
+        options = {"near_bytes": 0, **options}
         app = CacheMiddleware(Recorder([FRESH]), store=store, namespace=namespace, **options)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(app.cache.aclose)

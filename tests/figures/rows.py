@@ -81,6 +81,13 @@ def _corrupted(number: int, promise: str, minutes: float) -> Form:
     )
 
 
+def _purges(number: int, promise: str, minutes: float) -> Form:
+    command = ("-m", "tests.faults.purges", "--purges", str(number))
+    # At once, without a near tier, is what the interleavings show.
+    cut_off = _tests("faults/test_near.py", "security/test_invalidation.py")
+    return Form(promise, [command, cut_off], minutes, at_least={"purges": number})
+
+
 _MISSES: Final = Form(
     "1 app call; at most 1 per worker with Redis down",
     [_tests("figures/test_crowds.py::test_c02_c03_a_thousand_misses_of_four_processes")],
@@ -123,6 +130,10 @@ _LEAKS: Final = _tests(
 )
 _HANGING: Final = (
     "at most 150 ms added to any request, at most 1 ms at p99 once the breaker is open; no errors"
+)
+_SEEN: Final = (
+    "on return without a near tier; with one p99 at most 50 ms, at most 150 ms; at most 2 s for a "
+    "worker that is cut off"
 )
 _LOST: Final = "0 extra 5xx; hits again within 2 s; start-up at most 250 ms longer"
 
@@ -203,6 +214,21 @@ ROWS: Final = (
         ],
         _interleavings(500, "0 resurrected in 500 forced interleavings", 0.5),
         _interleavings(10_000, "0 in 10,000", 8),
+    ),
+    Row(
+        "purges seen",
+        "a purge is seen by every worker",
+        "without a near tier as soon as it returns; with one within {p99_ms:.1f} ms at p99, "
+        "{max_ms:.0f} ms at most, of {purges:,.0f}; within {seconds_cut_off:.2f} s by a worker "
+        "that is cut off",
+        [
+            Figure("purges"),
+            Figure("p99_ms", 50),
+            Figure("max_ms", 150),
+            Figure("seconds_cut_off", 2),
+        ],
+        _purges(200, _SEEN, 1),
+        _purges(10_000, "10,000 purges", 7),
     ),
     Row(
         "killed",

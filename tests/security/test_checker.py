@@ -66,6 +66,13 @@ def test_each_process_writes_its_own_row_of_the_board(tmp_path: Path) -> None:
     board.note(0, "purged", [scope], 3)
     assert board.latest("purged", [scope]) == other.latest("purged", [scope]) == 9
     assert board.latest("softened", [scope]) == 0
+    # A worker has to know at once what it did itself, and all once the leases have ended.
+    assert (board.latest_for(0, "purged", [scope]), board.latest_for(1, "purged", [scope])) == (
+        5,
+        9,
+    )
+    other.note(1, "known purged", [scope], 9)
+    assert board.latest_for(0, "purged", [scope]) == 9
     board.count(0, "judged")
     other.count(1, "judged", 2)
     assert (board.total("judged"), other.count_of(1, "judged")) == (3, 2)

@@ -120,11 +120,11 @@ class Shop:
         store = self.raw
         if isinstance(store, MemoryStore):
             for name in names:
-                store._values.pop((name,), None)
+                store._values.pop(name, None)
         elif names:
             assert isinstance(store, RedisStore)
             async with Redis.from_url(self.place.url) as client:
-                await client.delete(*map(store._stamp_place, names))
+                await client.delete(*map(store.stamp_place, names))
 
     async def stamp(self, name: bytes) -> Stamp | None:
         """The value of one stamp."""

@@ -19,10 +19,10 @@ from redis.asyncio import Redis
 
 import asgi_cache
 from asgi_cache.errors import StoreError, StoreUnavailable
-from asgi_cache.stores import GuardedStore, RedisStore
+from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore, TieredStore
 from tests.driver import BODY, drive
 from tests.security.harness import SHARED, Origin, Reply, Site, read
-from tests.stores.wire import Relay, serving
+from tests.stores.wire import Relay, serving, until
 from tests.test_collapsing import FRESH, Gated
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ async def use_everything(url: str, namespace: str) -> None:
     store = RedisStore(url, namespace, clock=hour_ago, secrets=[SECRET])
     guarded = GuardedStore(store, timeout=30.0, request_timeout=60.0, purge_timeout=60.0)
     paths: Any = {"/ruled": {"ttl": 60, "groups": ["ruled"]}}
-    cache = asgi_cache.Cache(store=guarded, paths=paths)
+    tier = TieredStore(MemoryStore(2**20), guarded)
+    cache = asgi_cache.Cache(store=tier, paths=paths)
     site = Site(FailsLate(Origin(answer)), cache)
 
     async def is_gone(target: str = "/", headers: Any = ()) -> bool:
@@ -171,6 +172,8 @@ async def use_everything(url: str, namespace: str) -> None:
         assert site.calls == before + 2
         assert cache.metrics.store_failures == 0, "some operation of the store failed"
         assert cache.metrics.corrupt_records == 0
+        await until(lambda: cache.health().near == "on" or cache.health().near_error is not None)
+        assert cache.health().near_error is None, "there is no near tier"
     finally:
         await cache.aclose()
 
@@ -296,6 +299,7 @@ async def ask_over_tls(
             namespace=namespace,
             store_timeout=30.0,
             request_store_timeout=60.0,
+            near_bytes=0,
         )
         hits = []
         for _ in range(2):

@@ -434,7 +434,7 @@ async def test_o05_what_was_asked_before_a_fork_is_not_sent_by_the_child(
 
 
 def body_key(store: RedisStore, key: bytes = KEY) -> bytes:
-    return body_place(store._place(TARGET, key, 0))
+    return body_place(store.record_place(TARGET, key, 0))
 
 
 async def test_a_large_body_lies_apart_and_ends_with_its_head(
@@ -444,7 +444,7 @@ async def test_a_large_body_lies_apart_and_ends_with_its_head(
         relayed(redis_server, namespace) as (_, store),
         redis.asyncio.Redis.from_url(redis_server.url) as client,
     ):
-        place, apart = store._place(TARGET, KEY, 0), body_key(store)
+        place, apart = store.record_place(TARGET, KEY, 0), body_key(store)
         small, large = response(bytes(APART_BYTES)), response(LARGE)
         await store.write(TARGET, KEY, {0: small}, ())
         assert await client.exists(apart) == 0

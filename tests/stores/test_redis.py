@@ -382,13 +382,13 @@ def test_its_repr_shows_no_password() -> None:
 
 def test_the_digest_is_256_bits_without_what_keys_are_made_of() -> None:
     store = RedisStore("redis://127.0.0.1", "shop")
-    places = {store._stamp_place(b"g%d" % at) for at in range(1000)}
-    places |= {store._place(b"%d" % at, b"", 0) for at in range(1000)}
+    places = {store.stamp_place(b"g%d" % at) for at in range(1000)}
+    places |= {store.record_place(b"%d" % at, b"", 0) for at in range(1000)}
     assert len(places) == 2000
     assert {len(place) for place in places} == {len("shop:g:") + 43, len("shop:{}::0") + 86}
 
 
 def test_stamps_of_a_target_lie_with_its_records() -> None:
     store = RedisStore("redis://127.0.0.1", "shop")
-    stamp, record = store._stamp_place(b"t" + TARGET), store._place(TARGET, KEY, 0)
+    stamp, record = store.stamp_place(b"t" + TARGET), store.record_place(TARGET, KEY, 0)
     assert stamp.split(b"}")[0] == record.split(b"}")[0]

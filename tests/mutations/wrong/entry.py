@@ -31,14 +31,12 @@ NAMED: Final = (
     "stale-while-revalidate that never revalidates",
     "a purge that leaves the stale copy behind",
     "a purge that leaves a variant behind",
+    "a purge that leaves the near tier behind",
     "a cancelled Redis command whose late reply is read by the next one",
     "an unbounded memory store",
     "a lock whose owner died and that never expires",
 )
 """The wrong versions seen in the field, at the head of the list of cases.
-
-One more is named there, a purge that leaves the near tier behind: it gets its entry with the near
-tier.
 """
 
 

@@ -8,6 +8,7 @@ from tests.mutations.wrong.conditions import CONDITIONS
 from tests.mutations.wrong.fills import FILLS
 from tests.mutations.wrong.keys import KEYS
 from tests.mutations.wrong.leaks import LEAKS
+from tests.mutations.wrong.near import NEAR
 from tests.mutations.wrong.purges import PURGES
 from tests.mutations.wrong.responses import RESPONSES
 from tests.mutations.wrong.stores import STORES
@@ -24,5 +25,6 @@ WRONG: Final[tuple[Wrong, ...]] = (
     *FILLS,
     *TURNS,
     *PURGES,
+    *NEAR,
     *STORES,
 )

@@ -203,8 +203,8 @@ PURGES: Final = (
         (
             Change(
                 "stores/redis.py",
-                "            place = self._stamp_place(name)\n            soft_part",
-                "            place = self._stamp_place(name)\n"
+                "            place = self.stamp_place(name)\n            soft_part",
+                "            place = self.stamp_place(name)\n"
                 '            ((old,),) = await self._connections.exchange("replace", '
                 '[(b"MGET", place)])\n'
                 "            soft_part",

@@ -102,7 +102,7 @@ STORES: Final = (
         "memory-without-bound",
         "D01 D02",
         "stores/memory.py",
-        "LRUCache(max_bytes, getsizeof=_size_of)",
+        "LRUCache(max_bytes, getsizeof=size_of)",
         "LRUCache(2**62, getsizeof=_size_of)",
         "stores/test_memory.py::test_the_budget_holds_and_the_least_recently_used_goes_first",
         named="an unbounded memory store",
@@ -127,7 +127,7 @@ STORES: Final = (
     one(
         "record-without-end",
         "D01 S15",
-        "stores/redis.py",
+        "stores/writing.py",
         'commands.append((b"SET", place, data, b"PX", b"%d" % life))',
         'commands.append((b"SET", place, data))',
         "stores/test_redis.py::test_s15_every_key_has_an_end",
@@ -136,8 +136,8 @@ STORES: Final = (
         "stamp-without-end",
         "D13 S15",
         "stores/redis.py",
-        '(b"SET", self._stamp_place(name), new_stamp(), b"PX", live) for name in names',
-        '(b"SET", self._stamp_place(name), new_stamp()) for name in names',
+        '(b"SET", self.stamp_place(name), new_stamp(), b"PX", live) for name in names',
+        '(b"SET", self.stamp_place(name), new_stamp()) for name in names',
         "stores/test_redis.py::test_s15_every_key_has_an_end",
     ),
     one(
@@ -256,9 +256,9 @@ STORES: Final = (
     one(
         "body-left-behind",
         "S15",
-        "stores/redis.py",
-        '                commands.append((b"UNLINK", body_place(place)))\n',
-        "                pass\n",
+        "stores/writing.py",
+        '            commands.append((b"UNLINK", body_place(place)))\n        commands',
+        "            pass\n        commands",
         "stores/test_joining.py::test_a_large_body_lies_apart_and_ends_with_its_head",
     ),
     one(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _SCOPES: Final = {scope: index for index, scope in enumerate(all_scopes())}
 _CALLS: Final = {key: index for index, key in enumerate(all_calls())}
 _COUNTS: Final = ("judged", "wrong", "serial")
-_TABLES: Final = ("changed", "purged", "softened")
+_TABLES: Final = ("changed", "purged", "softened", "known purged", "known softened")
+"""What is ``known`` holds for every worker: the lease of a near tier has ended since."""
 _HEADER: Final = 2
 _CALLS_AT: Final = len(_COUNTS) + len(_TABLES) * len(_SCOPES)
 _ROW: Final = _CALLS_AT + len(_CALLS)
@@ -109,6 +110,13 @@ class Board:
             for place in [_SCOPES[scope] for scope in scopes]
             for row in self._rows
         )
+
+    def latest_for(self, worker: int, table: str, scopes: Iterable[Scope]) -> int:
+        """As :meth:`latest`, as far as *worker* has to know: at once only what it did itself."""
+        start = self._rows[worker] + self._offset(table)
+        scopes = list(scopes)
+        own = max(self._numbers[start + _SCOPES[scope]] for scope in scopes)
+        return max(own, self.latest(f"known {table}", scopes))
 
     @staticmethod
     def _offset(table: str) -> int:

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import random
 from collections import Counter, deque
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache import StoreError
+from asgi_cache.stores.watching import LEASE
 from tests.driver import START, Connection, http_scope
 from tests.security.checker.app import TOLD, posted_scopes
 from tests.security.checker.asking import question
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from tests.security.checker.judge import Wrong
 
 WATCH_NANOSECONDS: Final = 5_000_000
+MARGIN_SECONDS: Final = 0.05
+"""What clocks may disagree by."""
 HOT_SHARE: Final = 0.3
 HOT_NANOSECONDS: Final = SECOND
 """So long all workers' clients often go to one page, then to another."""
@@ -137,8 +141,8 @@ class Clients:
         target = f"{path}?{asked.sent}" if asked.sent else path
         scope = http_scope(target, headers=lines, host=host, method=asked.method)
         scopes = scopes_of(site.name, host, path, query)
-        asked.purged = self._board.latest("purged", scopes)
-        asked.softened = self._board.latest("softened", scopes)
+        asked.purged = self._board.latest_for(self._worker, "purged", scopes)
+        asked.softened = self._board.latest_for(self._worker, "softened", scopes)
         asked.began = instant()
         before = self._store_seen(site)
         await exchange(site.wrapped, scope, got, after, seconds)
@@ -253,9 +257,15 @@ class Clients:
             self.counts["purges refused"] += 1
             self.events.append((instant(), " ".join(scopes[0]), f"{text}: {error}"))
             return
-        board.note(self._worker, "softened" if soft else "purged", scopes, before)
+        self._note("softened" if soft else "purged", scopes, before)
         self.events.append((instant(), " ".join(scopes[0]), f"{text} done"))
         self.counts["purges"] += 1
+
+    def _note(self, table: str, scopes: list[Any], before: int) -> None:
+        """What was done has to be known here, and when the lease has ended to every worker."""
+        self._board.note(self._worker, table, scopes, before)
+        known = partial(self._board.note, self._worker, f"known {table}", scopes, before)
+        asyncio.get_running_loop().call_later(LEASE + MARGIN_SECONDS, known)
 
     async def _post(self, site: Site, host: str, path: str, query: str) -> None:
         """A POST: once its start has come, what it changed must be seen."""
@@ -268,7 +278,7 @@ class Clients:
             failed = site.cache.metrics.store_failures != failures
             done = not failed and site.cache.health().waiting == 0
             if message["type"] == START and message["status"] == 200 and done:
-                self._board.note(self._worker, "purged", scopes, before)
+                self._note("purged", scopes, before)
                 self.events.append((instant(), " ".join(scopes[0]), "POST done"))
                 self.counts["POSTs"] += 1
 

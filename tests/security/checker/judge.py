@@ -45,7 +45,9 @@ class Fault(Enum):
     OLD = "old"
     """Older than freshness and the stale windows allow."""
     PURGED = "purged"
-    """From before a purge that had returned when this was asked."""
+    """From before a purge that had returned when this was asked: in this worker, or in any of them
+
+    so long ago that no lease of a near tier can hold any more."""
     ERROR = "error"
     """An error or an exception that the app did not make for this request."""
     LATE = "late"
