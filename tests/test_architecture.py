@@ -23,7 +23,7 @@ PACKAGE: Final = "asgi_cache"
 LAYERS: Final = (
     (
         *("errors", "fields", "fields.dates", "fields.directives", "fields.structured"),
-        *("fields.ranges", "fields.syntax"),
+        *("fields.ranges", "fields.remembering", "fields.syntax"),
     ),
     (
         *("settings", "settings.allowed", "settings.kinds", "settings.paths", "settings.plan"),
