@@ -45,6 +45,7 @@ class Selection:
         "stamps",
         "stored",
         "unpacked",
+        "values",
     )
 
     def __init__(
@@ -69,6 +70,8 @@ class Selection:
         has no use for it."""
         self.nominated: NominatedFields | None = None
         self.slots: tuple[int, int] | None = None
+        self.values: Sequence[tuple[tuple[bytes, bytes | None], ...]] = ()
+        """The request's values of the fields in ``nominated``, normalised and plain."""
         self.candidates: Sequence[StoredResponse | None] = ()
         """What lies in ``slots``, where it is valid."""
 
@@ -198,6 +201,7 @@ class Selector:
             selection.slots = variant_slots(values, VARIANT_SLOTS)
             slots: tuple[int, ...] = selection.slots
             plain = plain_values(values)
+            selection.values = (values, plain)
             if plain != values:
                 slots += variant_slots(plain, VARIANT_SLOTS)
             unread = [
@@ -237,7 +241,8 @@ class Selector:
             state = validity(stored, selection.stamps, selection.required)
         if not state.holds:
             return False
-        if stored.nominated:
+        if stored.nominated and stored.nominated not in selection.values:
+            # It names other fields than what lies at the key, or was selected by other values.
             request = fold(screened.request, screened.shape, screened.compiled).head
             names = [name for name, _ in stored.nominated]
             values = nominated_values(names, request, screened.compiled)

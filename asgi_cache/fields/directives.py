@@ -84,6 +84,8 @@ class Directives:
         arguments = self._arguments.get(name)
         if arguments is None:
             return None
+        if None in arguments:
+            return frozenset()
         names: set[bytes] = set()
         for argument in arguments:
             named = split_list(unquoted(argument or b"") or b"")
