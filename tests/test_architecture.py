@@ -44,6 +44,7 @@ LAYERS: Final = (
         *("stores.probing", "stores.sealing"),
         *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
         *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
+        "stores.fencing",
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -95,14 +96,15 @@ PARTS_OF_A_STORE: Final = {
     "stores.joining": ("stores.deadlines", "stores.line", "stores.resp"),
     "stores.pooled": ("stores.joining", "stores.line", "stores.resp"),
     "stores.lookups": ("stores.places", "stores.resp"),
-    **dict.fromkeys(("stores.line", "stores.leases"), ("stores.resp",)),
+    **dict.fromkeys(("stores.line", "stores.fencing"), ("stores.resp",)),
+    "stores.leases": ("stores.fencing", "stores.resp"),
     **dict.fromkeys(("stores.breaker", "stores.journal", "stores.probing"), ("stores.locking",)),
 }
 """What one store alone is made of."""
 
 REDIS: Final = (
     *("stores.redis", "stores.connections", "stores.pools", "stores.pooled", "stores.line"),
-    *("stores.resp", "stores.lookups"),
+    *("stores.resp", "stores.lookups", "stores.fencing"),
 )
 """Where redis may be imported."""
 

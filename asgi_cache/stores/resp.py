@@ -50,6 +50,8 @@ def checked(command: Command, reply: Any) -> Any:
             fits = type(reply) is list
         case b"EXEC":  # nil: what was watched has changed
             fits = reply is None or type(reply) is list
+        case b"EVAL":  # the only script says how it went
+            fits = type(reply) is int
         case b"PTTL" | b"PEXPIRE" | b"UNLINK":
             fits = type(reply) is int or reply == b"QUEUED"
         case _:
