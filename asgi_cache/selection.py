@@ -17,6 +17,7 @@ from asgi_cache.notes import NOTES
 from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.folding import fold
 from asgi_cache.policy.keys import EPOCH, nominated_values, plain_values, variant_slots
+from asgi_cache.policy.reuse import LONGEST_REMEMBERED
 from asgi_cache.scopes import group_names, required_names
 from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS
 
@@ -142,11 +143,7 @@ class Selector:
     async def select(self, screened: Screened, store: Store) -> Selection:
         """What is stored for a request and valid; never raises what a store raised."""
         key = screened.key
-        compiled = screened.compiled
-        if compiled is None or not compiled.rule.groups:
-            required = required_names(screened)
-        else:
-            required = self._notes.required.get(key) or self._required(screened)
+        required = self._notes.required.get(key) or self._required(screened)
         names = required
         if self._notes.groups.held:
             names += self._notes.groups.get(key, store.now()) or ()
@@ -257,11 +254,13 @@ class Selector:
         return True
 
     def _required(self, screened: Screened) -> tuple[bytes, ...]:
-        """What :func:`required_names` says, remembered: a rule's groups take some calls to name."""
+        """What :func:`required_names` says, remembered unless the key is very long."""
         remembered = self._notes.required
         if len(remembered) >= NOTES:
             remembered.clear()
-        required = remembered[screened.key] = required_names(screened)
+        required = required_names(screened)
+        if len(screened.key) <= LONGEST_REMEMBERED:
+            remembered[screened.key] = required
         return required
 
     def _unavailable(
