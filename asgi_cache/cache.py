@@ -79,6 +79,7 @@ class Cache:
         keeper = Keeper(self._notes, self._failures, self._life)
         self.settle = keeper.settle
         self.stamped = keeper.stamped
+        self.carried = keeper.carried
         self.complete = keeper.complete
         inner = self.store.store if isinstance(self.store, GuardedStore) else self.store
         life, timeout = settings.collapse_timeout, settings.store_timeout
