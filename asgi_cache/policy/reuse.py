@@ -194,6 +194,14 @@ def obstacle_of(request: RequestHead, shape: Shape) -> Refusal | None:
     return Refusal.RANGE if shape.ranged else None
 
 
+def is_hiding(screened: Screened) -> bool:
+    """Whether an anonymous fill for this request would hide a credential from its app."""
+    compiled = screened.compiled
+    if compiled is None or not compiled.anonymous:
+        return False
+    return hides_credentials(screened.request, screened.shape, compiled)
+
+
 def decide(screened: Screened, stored: StoredResponse, now: float) -> Decision:
     """What becomes of a request for which *stored* was selected; *now* in the store's clock."""
     if (
