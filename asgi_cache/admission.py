@@ -26,7 +26,7 @@ from asgi_cache.settings import Rule
 
 if TYPE_CHECKING:
     from asgi_cache.cache import Cache
-    from asgi_cache.model import ResponseHead
+    from asgi_cache.model import CarriedStamp, ResponseHead
     from asgi_cache.policy.folding import Folded
     from asgi_cache.policy.reuse import Screened
     from asgi_cache.selection import Selection
@@ -153,11 +153,16 @@ def may_tag(stored: StoredResponse, head: ResponseHead, settings: Settings) -> b
     )
 
 
-def completed(stored: StoredResponse, body: bytes, *, tagged: bool) -> StoredResponse:
-    """*stored* with its *body* and what follows from it: a length, and a tag where *tagged*."""
+def completed(
+    stored: StoredResponse, body: bytes, stamps: tuple[CarriedStamp, ...], *, tagged: bool
+) -> StoredResponse:
+    """*stored* with its *body*, *stamps*, and what follows from it: a length, and a tag where
+
+    *tagged*.
+    """
     lines = with_length(stored.lines, stored.status, len(body))
     if not tagged:
-        return replace(stored, body=body, lines=lines)
+        return replace(stored, body=body, lines=lines, stamps=stamps)
     line = generated_etag(body)
     tag = EntityTag(True, line[1][3:-1])
-    return replace(stored, body=body, lines=(*lines, line), etag=tag)
+    return replace(stored, body=body, lines=(*lines, line), etag=tag, stamps=stamps)

@@ -77,6 +77,7 @@ class Cache:
         keeper = Keeper(self._notes, self._failures, self._life)
         self.settle = keeper.settle
         self.stamped = keeper.stamped
+        self.carried = keeper.carried
         self.complete = keeper.complete
         leased = leased_of(self.store)
         life, timeout = settings.collapse_timeout, settings.store_timeout

@@ -22,7 +22,7 @@ from asgi_cache.passing import pass_on
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.policy.emission import STOOD_IN, forwarded
 from asgi_cache.policy.folding import fold
-from asgi_cache.policy.reuse import decide_again
+from asgi_cache.policy.reuse import decide_again, is_hiding
 from asgi_cache.policy.validation import conditional_fields, usable_on_error
 from asgi_cache.serving import serve
 from asgi_cache.settings.plan import CACHE_PRECONDITIONS
@@ -93,9 +93,12 @@ class Fetcher:
                     scope, receive, send, screened, turn, decision, store, before, why
                 )
             return False
+        noted = cache.noted(screened) if before is None else None
+        if noted is not None and is_hiding(screened):
+            await self._pass(scope, receive, send, screened, Decision.BYPASS, noted)
+            return False
         child = self._child(scope, screened, before)
-        noted = cache.noted(screened) if child.hidden and child.before is None else None
-        if noted is not None:
+        if noted is not None and child.hidden:
             await self._pass(scope, receive, send, screened, Decision.BYPASS, noted)
             return False
         if selection.available:

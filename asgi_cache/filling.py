@@ -13,7 +13,7 @@ from asgi_cache.policy.storing import declared_length, is_malformed_length
 if TYPE_CHECKING:
     from asgi_cache.cache import Cache
     from asgi_cache.collapsing import Flight
-    from asgi_cache.model import ResponseHead, StoredResponse
+    from asgi_cache.model import CarriedStamp, ResponseHead, StoredResponse
     from asgi_cache.policy.reuse import Screened
     from asgi_cache.selection import Selection
     from asgi_cache.stores.base import Store
@@ -73,7 +73,10 @@ class Filling:
             return Refusal.LENGTH
         if not last and copy.size != declared_length(head):
             return None
-        return completed(stored, copy.joined(), tagged=last and tagged)
+        stamps: tuple[CarriedStamp, ...] = ()
+        if self._selection.available:  # else it is not stored, and followers have none either
+            stamps = self._cache.carried(stored, self._screened, self._selection)
+        return completed(stored, copy.joined(), stamps, tagged=last and tagged)
 
     def stamped(self, whole: StoredResponse) -> StoredResponse:
         """*whole* with the stamps that this fill's look-up has read."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from asgi_cache.leasing import Lease
     from asgi_cache.metrics import Failures
-    from asgi_cache.model import Record
+    from asgi_cache.model import CarriedStamp, Record
     from asgi_cache.notes import KeyNotes
     from asgi_cache.policy.reuse import Screened
     from asgi_cache.selection import Selection
@@ -68,8 +68,13 @@ class Keeper:
         self, stored: StoredResponse, screened: Screened, selection: Selection
     ) -> StoredResponse:
         """*stored* with the stamps known by now."""
-        names = self._carried_names(stored, selection, screened)
-        return replace(stored, stamps=carry(names, selection.stamps))
+        return replace(stored, stamps=self.carried(stored, screened, selection))
+
+    def carried(
+        self, stored: StoredResponse, screened: Screened, selection: Selection
+    ) -> tuple[CarriedStamp, ...]:
+        """The stamps of *stored* that are known by now."""
+        return carry(self._carried_names(stored, selection, screened), selection.stamps)
 
     def complete(
         self, stored: StoredResponse, screened: Screened, selection: Selection
@@ -79,8 +84,10 @@ class Keeper:
         before its last bytes are sent, unless its groups have to be asked for first.
         """
         names = self._carried_names(stored, selection, screened)
-        stored = replace(stored, stamps=carry(names, selection.stamps))
-        if len(stored.stamps) == len(names):
+        stamps = carry(names, selection.stamps)
+        if stored.stamps != stamps:
+            stored = replace(stored, stamps=stamps)
+        if len(stamps) == len(names):
             self._notes.completed[screened.key] = stored
         return stored
 

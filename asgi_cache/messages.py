@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
 from asgi_cache.fields import is_field_name, is_field_value
+from asgi_cache.fields.remembering import remembered
 from asgi_cache.model import RequestHead, ResponseHead
 from asgi_cache.policy.keys import PATH_SAFE
 
@@ -112,16 +113,24 @@ def read_response(message: Message) -> tuple[ResponseHead | None, Message]:
         return None, message
     lines: list[Line] = []
     for line in raw:
-        if not isinstance(line, list | tuple) or len(line) != 2:
+        if (type(line) is not tuple and not isinstance(line, list | tuple)) or len(line) != 2:
             return None, message
         name, value = line
         if type(name) is not bytes or type(value) is not bytes:
             return None, message
-        name = name.lower()
-        if not is_field_name(name) or not is_field_value(value):
+        lowered = lower_name(name)
+        if lowered is None:
             return None, message
-        lines.append((name, value))
+        lines.append((lowered, value))
+    if not is_field_value(b"".join([value for _, value in lines])):
+        return None, message
     return ResponseHead(status, tuple(lines)), message
+
+
+@remembered
+def lower_name(name: bytes) -> bytes | None:
+    """*name* in lower case; ``None`` where no field can have it."""
+    return name.lower() if is_field_name(name) else None
 
 
 def status_of(message: Message) -> int | None:

@@ -69,6 +69,6 @@ class KeyNotes:
         self.groups: Notes[bytes, tuple[bytes, ...]] = Notes(seconds=max_ttl)
         """Stamps of groups that only responses at a key name: read with the next look-up."""
         self.required: dict[bytes, tuple[bytes, ...]] = {}
-        """Scopes of a key under a rule with groups; bounded, emptied when it is full."""
+        """Scopes of a key, as the request tells them; bounded, emptied when it is full."""
         self.completed: dict[bytes, StoredResponse] = {}
         """Responses that are whole and on their way into the store."""

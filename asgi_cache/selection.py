@@ -17,6 +17,7 @@ from asgi_cache.notes import NOTES
 from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.folding import fold
 from asgi_cache.policy.keys import EPOCH, nominated_values, plain_values, variant_slots
+from asgi_cache.policy.reuse import LONGEST_REMEMBERED
 from asgi_cache.scopes import group_names, required_names
 from asgi_cache.sharing import carried
 from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Doubted
@@ -46,6 +47,7 @@ class Selection:
         "stamps",
         "stored",
         "unpacked",
+        "values",
     )
 
     def __init__(
@@ -70,6 +72,8 @@ class Selection:
         has no use for it."""
         self.nominated: NominatedFields | None = None
         self.slots: tuple[int, int] | None = None
+        self.values: Sequence[tuple[tuple[bytes, bytes | None], ...]] = ()
+        """The request's values of the fields in ``nominated``, normalised and plain."""
         self.candidates: Sequence[StoredResponse | None] = ()
         """What lies in ``slots``, where it is valid."""
 
@@ -144,11 +148,7 @@ class Selector:
     async def select(self, screened: Screened, store: Store) -> Selection:
         """What is stored for a request and valid; never raises what a store raised."""
         key = screened.key
-        compiled = screened.compiled
-        if compiled is None or not compiled.rule.groups:
-            required = required_names(screened)
-        else:
-            required = self._notes.required.get(key) or self._required(screened)
+        required = self._notes.required.get(key) or self._required(screened)
         names = required
         if self._notes.groups.held:
             names += self._notes.groups.get(key, store.now()) or ()
@@ -208,6 +208,7 @@ class Selector:
             selection.slots = variant_slots(values, VARIANT_SLOTS)
             slots: tuple[int, ...] = selection.slots
             plain = plain_values(values)
+            selection.values = (values, plain)
             if plain != values:
                 slots += variant_slots(plain, VARIANT_SLOTS)
             unread = [
@@ -247,7 +248,8 @@ class Selector:
             state = validity(stored, selection.stamps, selection.required)
         if not state.holds:
             return False
-        if stored.nominated:
+        if stored.nominated and stored.nominated not in selection.values:
+            # It names other fields than what lies at the key, or was selected by other values.
             request = fold(screened.request, screened.shape, screened.compiled).head
             names = [name for name, _ in stored.nominated]
             values = nominated_values(names, request, screened.compiled)
@@ -262,11 +264,13 @@ class Selector:
         return True
 
     def _required(self, screened: Screened) -> tuple[bytes, ...]:
-        """What :func:`required_names` says, remembered: a rule's groups take some calls to name."""
+        """What :func:`required_names` says, remembered unless the key is very long."""
         remembered = self._notes.required
         if len(remembered) >= NOTES:
             remembered.clear()
-        required = remembered[screened.key] = required_names(screened)
+        required = required_names(screened)
+        if len(screened.key) <= LONGEST_REMEMBERED:
+            remembered[screened.key] = required
         return required
 
     def _unavailable(

@@ -6,14 +6,17 @@ Works alone around any ASGI app and knows nothing of the cache.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from asgi_cache.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-FIELD = b"x-response-time"
+FIELD: Final = b"x-response-time"
+LENGTH: Final = len(FIELD)
 
 
 class TimingMiddleware:
@@ -45,19 +48,32 @@ class TimingMiddleware:
         started = perf_counter()
 
         async def timed_send(message: Message) -> None:
-            headers = message.get("headers", ())
-            if message.get("type") == "http.response.start" and hasattr(headers, "__iter__"):
+            if message.get("type") == "http.response.start":
                 line = (FIELD, layout % ((perf_counter() - started) * factor))
-                kept = []
-                for other in headers:
+                headers = message.get("headers", ())
+                if hasattr(headers, "__iter__"):
+                    kept = headers if type(headers) is list else list(headers)
                     try:
-                        name = other[0].lower()
-                    except (AttributeError, LookupError, TypeError):
-                        name = None  # malformed: the server's business, as without us
-                    if name != FIELD:
-                        kept.append(other)
-                kept.append(line)
-                message = {**message, "headers": kept}
+                        for other in kept:
+                            if len(other[0]) == LENGTH:
+                                kept = without(kept)
+                                break
+                    except (LookupError, TypeError):
+                        kept = without(kept)
+                    message = {**message, "headers": [*kept, line]}
             await send(message)
 
         await self.app(scope, receive, timed_send)
+
+
+def without(lines: Iterable[Any]) -> list[Any]:
+    """*lines* but those of this field; a malformed one is the server's business, as without us."""
+    kept = []
+    for line in lines:
+        try:
+            name = line[0].lower()
+        except (AttributeError, LookupError, TypeError):
+            name = None
+        if name != FIELD:
+            kept.append(line)
+    return kept

@@ -23,7 +23,7 @@ PACKAGE: Final = "asgi_cache"
 LAYERS: Final = (
     (
         *("errors", "fields", "fields.dates", "fields.directives", "fields.structured"),
-        *("fields.ranges", "fields.syntax"),
+        *("fields.ranges", "fields.remembering", "fields.syntax"),
     ),
     (
         *("settings", "settings.allowed", "settings.kinds", "settings.paths", "settings.plan"),
@@ -45,6 +45,7 @@ LAYERS: Final = (
         *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
         *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
         *("stores.tracking", "stores.cells", "stores.watching", "stores.tiered", "stores.writing"),
+        "stores.fencing",
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -102,8 +103,8 @@ PARTS_OF_A_STORE: Final = {
     "stores.tracking": ("stores.line",),
     "stores.tiered": ("stores.cells", "stores.watching"),
     "stores.watching": ("stores.cells", "stores.locking"),
-    "stores.leases": ("stores.line", "stores.resp"),
-    **dict.fromkeys(("stores.line", "stores.writing"), ("stores.resp",)),
+    "stores.leases": ("stores.fencing", "stores.line", "stores.resp"),
+    **dict.fromkeys(("stores.line", "stores.writing", "stores.fencing"), ("stores.resp",)),
     **dict.fromkeys(
         ("stores.breaker", "stores.cells", "stores.journal", "stores.probing"),
         ("stores.locking",),
@@ -113,7 +114,7 @@ PARTS_OF_A_STORE: Final = {
 
 REDIS: Final = (
     *("stores.redis", "stores.connections", "stores.pools", "stores.pooled", "stores.line"),
-    *("stores.resp", "stores.lookups", "stores.tracking"),
+    *("stores.resp", "stores.lookups", "stores.tracking", "stores.fencing"),
 )
 """Where redis may be imported."""
 

@@ -1,7 +1,8 @@
 """Field syntax: from the bytes of a field to values and back, never an exception.
 
 ``syntax`` has what fields are made of, ``directives`` those made of directives and numbers,
-``dates`` HTTP-date, ``ranges`` Range, ``structured`` structured fields.
+``dates`` HTTP-date, ``ranges`` Range, ``structured`` structured fields; ``remembering`` keeps what
+a value was read as.
 """
 
 from asgi_cache.fields.dates import format_date, parse_date

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from asgi_cache.fields.remembering import remembered
 from asgi_cache.fields.structured import parse_dictionary, parse_list, serialize
 from asgi_cache.fields.syntax import (
     MAX_PARSED_BYTES,
@@ -43,7 +44,7 @@ class Directives:
     """Cache directives by name: what Cache-Control or a targeted field said (RFC 9111 §5.2).
 
     Names are in lower case. Arguments are as sent, quotes included; ``None`` where a directive
-    has none. All repeats are kept.
+    has none. All repeats are kept. Nothing changes them: they may be shared.
     """
 
     __slots__ = ("_arguments",)
@@ -83,6 +84,8 @@ class Directives:
         arguments = self._arguments.get(name)
         if arguments is None:
             return None
+        if None in arguments:
+            return frozenset()
         names: set[bytes] = set()
         for argument in arguments:
             named = split_list(unquoted(argument or b"") or b"")
@@ -104,17 +107,28 @@ def parse_directives(lines: Iterable[bytes]) -> Directives:
     as ``no-store``.
     """
     lines = tuple(lines)
+    if len(lines) == 1:
+        return _parse_line(lines[0])
     if sum(map(len, lines)) > MAX_PARSED_BYTES:
         return Directives([("no-store", None)])
+    return Directives(pair for line in lines for pair in _directives(line))
+
+
+@remembered
+def _parse_line(line: bytes) -> Directives:
+    too_long = len(line) > MAX_PARSED_BYTES
+    return Directives([("no-store", None)] if too_long else _directives(line))
+
+
+def _directives(line: bytes) -> list[tuple[str, bytes | None]]:
     directives: list[tuple[str, bytes | None]] = []
-    for line in lines:
-        for member in split_list(line):
-            directive = _DIRECTIVE.match(member)
-            if directive:
-                name, rest = directive.groups()
-                argument = rest[1:] if rest.startswith(b"=") else b"" if rest else None
-                directives.append((name.decode("ascii").lower(), argument))
-    return Directives(directives)
+    for member in split_list(line):
+        directive = _DIRECTIVE.match(member)
+        if directive:
+            name, rest = directive.groups()
+            argument = rest[1:] if rest.startswith(b"=") else b"" if rest else None
+            directives.append((name.decode("ascii").lower(), argument))
+    return directives
 
 
 _SECONDS: Final = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from asgi_cache.fields import parse_cookies, parse_forwarded, parse_weights, split_list
+from asgi_cache.fields.remembering import remembered
+from asgi_cache.model import RequestHead
 from asgi_cache.settings.plan import CONDITIONAL_FIELDS, COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asgi_cache.model import RequestHead
     from asgi_cache.settings.plan import CompiledRule, Shape
 
 ACCEPT_ENCODING = b"accept-encoding"
@@ -59,8 +60,11 @@ def fold_query(query: bytes, compiled: CompiledRule) -> bytes:
 
 def fold_accept_encoding(value: bytes | None) -> bytes | None:
     """One of four: ``None``, ``gzip``, ``gzip, br`` and ``gzip, br, zstd`` (RFC 9110 §12.5.3)."""
-    if value is None:
-        return None
+    return None if value is None else _folded_codings(value)
+
+
+@remembered
+def _folded_codings(value: bytes) -> bytes | None:
     weights = dict(reversed(parse_weights(value)))
     if b"x-gzip" in weights:
         weights.setdefault(b"gzip", weights[b"x-gzip"])
@@ -85,10 +89,7 @@ def fold_accept_language(value: bytes | None, languages: tuple[bytes, ...]) -> b
     if value is None:
         return None
     if not languages:
-        compact = b"".join(value.split()).lower()
-        members = zip(parse_weights(compact), split_list(compact), strict=False)
-        ranked = sorted(members, key=lambda member: (-member[0][1], member[1]))
-        return b",".join(text for _, text in ranked) or compact
+        return _normal_languages(value)
     for wanted, weight in sorted(parse_weights(value), key=lambda member: -member[1]):
         if weight <= 0:
             break
@@ -100,6 +101,14 @@ def fold_accept_language(value: bytes | None, languages: tuple[bytes, ...]) -> b
             if _begins(wanted, language) or _begins(language, wanted):
                 return language
     return None
+
+
+@remembered
+def _normal_languages(value: bytes) -> bytes:
+    compact = b"".join(value.split()).lower()
+    members = zip(parse_weights(compact), split_list(compact), strict=False)
+    ranked = sorted(members, key=lambda member: (-member[0][1], member[1]))
+    return b",".join(text for _, text in ranked) or compact
 
 
 def _begins(longer: bytes, shorter: bytes) -> bool:
@@ -135,8 +144,10 @@ def fold(request: RequestHead, shape: Shape, compiled: CompiledRule | None) -> F
     replaced: dict[bytes, bytes | None] = {}
     hidden = False
     languages = () if compiled is None else compiled.languages
-    replaced[ACCEPT_ENCODING] = fold_accept_encoding(fields.get(ACCEPT_ENCODING))
-    replaced[ACCEPT_LANGUAGE] = fold_accept_language(fields.get(ACCEPT_LANGUAGE), languages)
+    if ACCEPT_ENCODING in fields:
+        replaced[ACCEPT_ENCODING] = fold_accept_encoding(fields[ACCEPT_ENCODING])
+    if ACCEPT_LANGUAGE in fields:
+        replaced[ACCEPT_LANGUAGE] = fold_accept_language(fields[ACCEPT_LANGUAGE], languages)
     if FORWARDED in shape.key_fields:
         replaced[FORWARDED] = fold_forwarded(fields[FORWARDED])
     query = request.query
@@ -145,14 +156,22 @@ def fold(request: RequestHead, shape: Shape, compiled: CompiledRule | None) -> F
         if compiled.anonymous:
             hidden = hides_credentials(request, shape, compiled)
             for name in (*shape.credentials, *CONDITIONAL_FIELDS):
-                replaced[name] = None
-            if compiled.cookies:
-                cookies = keyed_cookies(fields.get(COOKIE), compiled.cookies)
+                if name in fields:
+                    replaced[name] = None
+            if compiled.cookies and COOKIE in fields:
+                cookies = keyed_cookies(fields[COOKIE], compiled.cookies)
                 replaced[COOKIE] = b"; ".join(b"%b=%b" % pair for pair in cookies) or None
-    replaced = {name: value for name, value in replaced.items() if fields.get(name) != value}
-    seen = {name: value for name, value in fields.items() if name not in replaced}
-    seen.update((name, value) for name, value in replaced.items() if value is not None)
-    return Folded(request._replace(query=query, fields=seen), replaced, hidden)
+    seen = dict(fields)
+    for name, value in list(replaced.items()):
+        if value == fields[name]:
+            del replaced[name]
+        elif value is None:
+            del seen[name]
+        else:
+            seen[name] = value
+    method, scheme, root_path, path, raw_path, _, _ = request
+    head = RequestHead(method, scheme, root_path, path, raw_path, query, seen)
+    return Folded(head, replaced, hidden)
 
 
 def hides_credentials(request: RequestHead, shape: Shape, compiled: CompiledRule) -> bool:

@@ -6,7 +6,7 @@ path of every hit: they look at remembered facts and compare numbers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asgi_cache.fields import parse_directives
 from asgi_cache.policy.decision import Action, Decision, Refusal
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 CLOCK_SLACK: Final = 60.0
 """Seconds that a response may seem to come from the future: beyond, a clock was put right."""
+
+LONGEST_REMEMBERED: Final = 1024
+"""Bytes of a key; a longer one's request is screened anew: bounds what a stranger makes it hold."""
 
 CACHED_METHODS: Final = frozenset({"GET", "HEAD"})
 
@@ -60,7 +63,27 @@ OFF: Final = Screening(Decision.OFF, None)
 
 
 def screen(request: RequestHead, settings: Settings) -> Screened | Screening:
-    """What may be looked up, or what becomes of the request without a look-up."""
+    """What may be looked up, or what becomes of the request without a look-up.
+
+    Remembered for requests of which nothing but the target and the names of the fields counts.
+    """
+    method, scheme, root_path, path, raw_path, query, fields = request
+    seen = (
+        *(method, scheme, root_path, path, raw_path, query),
+        *(fields.get(b"host"), tuple(fields)),
+    )
+    plan = settings.plan
+    known = plan.screened.get(seen)
+    if known is not None:
+        # What Screened() does, without the Python call that it costs each hit.
+        return tuple.__new__(Screened, (request, *known))
+    return screen_anew(request, settings, seen)
+
+
+def screen_anew(
+    request: RequestHead, settings: Settings, seen: tuple[Any, ...]
+) -> Screened | Screening:
+    """As :func:`screen`, for what is not remembered under *seen*."""
     plan = settings.plan
     if request.method not in CACHED_METHODS:
         return METHOD
@@ -114,6 +137,9 @@ def screen(request: RequestHead, settings: Settings) -> Screened | Screening:
         or (compiled is not None and compiled.looks_at_credentials and shape.credentials)
     ):
         return look_closer(screened, settings)
+    # Here no value of a field but Host has had a part; a shape that is not held is a long one.
+    if len(key) <= LONGEST_REMEMBERED and names in plan.shapes:
+        plan.remember(seen, screened[1:])
     return screened
 
 
@@ -166,6 +192,14 @@ def obstacle_of(request: RequestHead, shape: Shape) -> Refusal | None:
     if request.method == "HEAD":
         return Refusal.HEAD
     return Refusal.RANGE if shape.ranged else None
+
+
+def is_hiding(screened: Screened) -> bool:
+    """Whether an anonymous fill for this request would hide a credential from its app."""
+    compiled = screened.compiled
+    if compiled is None or not compiled.anonymous:
+        return False
+    return hides_credentials(screened.request, screened.shape, compiled)
 
 
 def decide(screened: Screened, stored: StoredResponse, now: float) -> Decision:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asgi_cache.fields import is_host
 from asgi_cache.settings.paths import Match, PathMatcher
@@ -115,6 +115,7 @@ class Plan:
         "key_fields",
         "matcher",
         "rules",
+        "screened",
         "shapes",
         "targeted_fields",
         "unstored_fields",
@@ -143,6 +144,8 @@ class Plan:
         """Shapes seen, by the names in the order of the request."""
         self.hosts: dict[bytes, bytes] = {}
         """Authorities seen, by the value of Host: valid, in lower case."""
+        self.screened: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        """What ``policy.reuse.screen`` made of plain requests, by all that it looked at."""
 
     def is_credential(self, name: bytes) -> bool:
         """Whether *name* (lower case) is one of ``credential_fields``."""
@@ -191,6 +194,12 @@ class Plan:
     def serves(self, authority: bytes) -> bool:
         """Whether ``authorities`` admits *authority*; an empty setting admits all."""
         return not self._authorities or authority in self._authorities
+
+    def remember(self, seen: tuple[Any, ...], screened: tuple[Any, ...]) -> None:
+        """Remember in :attr:`screened` what became of a request of which *seen* was all it took."""
+        if len(self.screened) >= MEMO_LIMIT:
+            self.screened.clear()
+        self.screened[seen] = screened
 
     def compiled(self, match: Match | None) -> CompiledRule | None:
         """The compiled rule of a match; ``None`` where no rule applies."""

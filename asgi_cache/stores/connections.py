@@ -101,19 +101,23 @@ class Connections:
             replies = await self._of_this_loop().pooled.exchange(commands, then)
         except Exception as error:
             raise self.unavailable(operation, error) from None
-        await self._check(operation, replies)
+        await self.check(operation, replies)
         return replies
 
     async def join(self, operation: str, commands: Sequence[Command]) -> list[Any]:
         """As :meth:`exchange`, together with all that this turn of the event loop has to say."""
+        replies = await self.join_unchecked(operation, commands)
+        await self.check(operation, replies)
+        return replies
+
+    async def join_unchecked(self, operation: str, commands: Sequence[Command]) -> list[Any]:
+        """As :meth:`join`, with what was not carried out among the replies: see :meth:`check`."""
         if not commands:
             return []
         try:
-            replies = await self._of_this_loop().joining.exchange(commands)
+            return await self._of_this_loop().joining.exchange(commands)
         except Exception as error:
             raise self.unavailable(operation, error) from None
-        await self._check(operation, replies)
-        return replies
 
     def joining(self) -> Joining:
         """What this turn of the event loop has to say."""
@@ -125,7 +129,8 @@ class Connections:
             return NoAnswer(operation, error.seconds, blocked=error.blocked)
         return StoreUnavailable(self.text(operation, error))
 
-    async def _check(self, operation: str, replies: Sequence[Any]) -> None:
+    async def check(self, operation: str, replies: Sequence[Any]) -> None:
+        """StoreUnavailable or StoreRefused where one of *replies* is an error."""
         for reply in replies:
             if isinstance(reply, ResponseError):
                 if isinstance(reply, ReadOnlyError):

@@ -3,9 +3,9 @@
     <namespace>:{<target>}:l:<place>     a lease: the token of its holder, PX its life
     <namespace>:{<target>}:w:<place>     a channel: what became of it, one byte
 
-A lease is a hint for who calls the app; what makes a late holder harmless is that it writes under
-``WATCH`` of its lease: once another worker has it, nothing is written. A message that is lost
-costs a poll.
+A lease is a hint for who calls the app; what makes a late holder harmless is that it writes in a
+script that looks at its lease (see ``fencing``), or under ``WATCH`` of it: once another worker has
+it, nothing is written. A message that is lost costs a poll.
 
 What must not be here: who leads or waits (``following``), what a record is.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.errors import StoreUnavailable
 from asgi_cache.stores.base import LEFT, STORED
+from asgi_cache.stores.fencing import are_unwanted, failed, fenced
 from asgi_cache.stores.line import close_here
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class RedisLeases:
         self._place_of = place_of
         self._ears: dict[asyncio.AbstractEventLoop, _Ears] = {}
         connections.after_fork(self._leave_parent)
+        self._has_scripts = True
+        """As far as is known: a user may be forbidden to send any."""
 
     async def take(self, target: bytes, place: bytes, token: bytes, life: float) -> bool:
         """Take the lease for *life* seconds; ``False`` where somebody has it."""
@@ -59,19 +62,36 @@ class RedisLeases:
         return reply is not None
 
     async def write(
-        self, target: bytes, place: bytes, token: bytes, commands: Sequence[Command]
+        self,
+        target: bytes,
+        place: bytes,
+        token: bytes,
+        commands: Sequence[Command],
+        asked: Sequence[Command],
+        *,
+        is_large: bool,
     ) -> list[Any] | None:
-        """Carry out *commands* and give the lease back, all or nothing; their replies.
+        """Carry out *commands* and give the lease back, all or nothing; the replies to *asked*.
 
-        ``None``: the lease is not *token*'s any more, and nothing was done.
+        ``None``: the lease is not *token*'s any more, and nothing was done. *is_large*: it must not
+        hold up what others wait for.
         """
         lease, channel = self._lease(target, place), self._channel(target, place)
+        if self._has_scripts and not is_large:
+            script = fenced(lease, token, channel, STORED, commands)
+            replies = await self._connections.join_unchecked("write", [script, *asked])
+            if not failed(replies[0]):
+                await self._connections.check("write", replies)
+                return replies[1:] if replies[0] else None
+            # Whatever it was: what follows needs no script, and says best what is wrong.
+            self._has_scripts = not are_unwanted(replies[0])
 
         def then(replies: list[Any]) -> Sequence[Command]:
             if replies[1] != [token]:
                 return UNWATCH
             return [
                 (b"MULTI",),
+                *asked,
                 *commands,
                 (b"UNLINK", lease),
                 (b"PUBLISH", channel, STORED),
@@ -82,7 +102,7 @@ class RedisLeases:
             "write", [(b"WATCH", lease), (b"MGET", lease)], then
         )
         done = replies[-1]
-        return done[: len(commands)] if done else None
+        return done[: len(asked)] if done else None
 
     async def release(self, target: bytes, place: bytes, token: bytes, told: bytes) -> None:
         """Give the lease back where it still is *token*'s, and say what became of it."""

@@ -155,8 +155,8 @@ class RedisStore:
         # A large one must not hold up what others wait for.
         is_large = any(map(lies_apart, records.values()))
         send = self._connections.exchange if is_large else self._connections.join
-        replies = await send("write", commands)
-        await self._renew(places, replies[len(commands) - len(places) :], longest)
+        replies = await send("write", [*commands, *[(b"PTTL", place) for place in places]])
+        await self._renew(places, replies[len(commands) :], longest)
 
     async def write_leased(
         self,
@@ -169,10 +169,12 @@ class RedisStore:
     ) -> bool:
         """As :meth:`write`, and give back the lease; ``False``: it was lost, nothing is written."""
         commands, places, longest = await self._write_commands(target, key, records, stamps)
-        replies = await self.leases.write(target, place, token, commands)
-        if replies is None:
+        asked: list[Command] = [(b"PTTL", place) for place in places]
+        is_large = any(map(lies_apart, records.values()))
+        lives = await self.leases.write(target, place, token, commands, asked, is_large=is_large)
+        if lives is None:
             return False
-        await self._renew(places, replies[len(commands) - len(places) :], longest)
+        await self._renew(places, lives, longest)
         return True
 
     async def _write_commands(
@@ -182,15 +184,14 @@ class RedisStore:
         records: Mapping[int, Record],
         stamps: Sequence[bytes],
     ) -> tuple[list[Command], list[bytes], int]:
-        """What puts *records* into their slots, then asks how long *stamps* live; these, and the
+        """What puts *records* into their slots; where the stamps lie that must outlive them, and
 
-        longest life of a record in milliseconds.
+        the longest life of a record in milliseconds.
         """
         placed = {self.record_place(target, key, slot): records[slot] for slot in records}
         most = self._max_record_bytes
         commands, longest = await written(placed, key, self._seals, self.now(), most)
         places = [self.stamp_place(name) for name in stamps] if longest else []
-        commands += [(b"PTTL", place) for place in places]
         return commands, places, longest
 
     async def _renew(self, places: Sequence[bytes], lives: Sequence[int], longest: int) -> None:

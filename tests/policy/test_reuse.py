@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 
 from asgi_cache.model import RequestHead
 from asgi_cache.policy.decision import Decision, Refusal
-from asgi_cache.policy.reuse import METHOD, OFF, Screened, Screening, decide, screen
+from asgi_cache.policy.reuse import (
+    LONGEST_REMEMBERED,
+    METHOD,
+    OFF,
+    Screened,
+    Screening,
+    decide,
+    screen,
+)
 from asgi_cache.settings import Rule, Settings
+from asgi_cache.settings.plan import LONGEST_SHAPE, MEMO_LIMIT
 from tests.policy.builders import (
     NOW,
     OCTETS,
@@ -336,3 +345,74 @@ def test_any_request_is_screened(
             assert screened.key.startswith(screened.target + b"\0")
         else:
             assert screened is METHOD or screened.decision is BYPASS
+
+
+# --- what is remembered of requests -----------------------------------------------------------
+
+NEIGHBOURS: list[RequestHead] = [
+    RequestHead("GET", "http", "", "/a", b"/a", b"", {b"host": b"a"}),
+    RequestHead("HEAD", "http", "", "/a", b"/a", b"", {b"host": b"a"}),
+    RequestHead("POST", "http", "", "/a", b"/a", b"", {b"host": b"a"}),
+    RequestHead("GET", "https", "", "/a", b"/a", b"", {b"host": b"a"}),
+    RequestHead("GET", "http", "/r", "/a", b"/a", b"", {b"host": b"a"}),
+    RequestHead("GET", "http", "", "/b", b"/a", b"", {b"host": b"a"}),
+    RequestHead("GET", "http", "", "/a", b"/b", b"", {b"host": b"a"}),
+    RequestHead("GET", "http", "", "/a", b"/%61", b"", {b"host": b"a"}),
+    RequestHead("GET", "http", "", "/a", b"/a", b"a", {b"host": b"a"}),
+    RequestHead("GET", "http", "", "/a", b"/a", b"b", {b"host": b"a"}),
+    RequestHead("GET", "http", "", "/a", b"/a", b"", {b"host": b"b"}),
+    RequestHead("GET", "http", "", "/a", b"/a", b"", {b"host": b"A"}),
+    RequestHead("GET", "http", "", "/a", b"/a", b"", {b"host": b""}),
+    RequestHead("GET", "http", "", "/a", b"/a", b"", {}),
+    *[
+        RequestHead("GET", "http", "", "/a", b"/a", b"", {b"host": b"a", name: value})
+        for name in (b"cookie", b"authorization", b"x-api-key", b"x-api_key", b"range", b"x")
+        for value in (b"session=1", b"session=2", b"lang=en", b"lang=de", b"bytes=0-1")
+    ],
+    *[
+        RequestHead("GET", "http", "", "/a", b"/a", b"", {b"host": b"a", name: value})
+        for name in (b"x-forwarded-host", b"x-forwarded-hosu", b"if-match", b"cache-control")
+        for value in (b"a", b"b", b"no-store")
+    ],
+]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"authorities": ["a"]},
+        {"paths": {"/a": 60}},
+        {"paths": {"/a": {"ttl": 60, "cookies": ["lang"]}}},
+        {"paths": {"/a": {"ttl": 60, "anonymous": False}}},
+        {"paths": {"/a": {"ttl": 60, "query": ["q"]}, "/b": False}},
+        {"key": lambda head: head.fields.get(b"x", b"")},
+        {"honor_request_directives": True},
+    ],
+    ids=[*("plain", "authorities", "rule", "cookies", "not-anonymous", "query", "key", "asked")],
+)
+def test_what_is_remembered_is_what_would_be_found_anew(options: dict[str, Any]) -> None:
+    """Whatever differs by one byte, a name or a value, is screened as if it came first."""
+    warm = Settings(**options)
+    for _ in range(3):
+        for one in NEIGHBOURS:
+            found, anew = screen(one, warm), screen(one, Settings(**options))
+            if isinstance(found, Screened) and isinstance(anew, Screened):
+                assert found.request is one
+                # Rules compiled twice, and matches, are equal and not the same.
+                assert repr(found._replace(asked=None)) == repr(anew._replace(asked=None))
+                assert (found.asked is None) is (anew.asked is None)
+            else:
+                assert found == anew
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    warm = Settings()
+    for number in range(MEMO_LIMIT + 1):
+        screen(request(f"/{number}"), warm)
+        assert len(warm.plan.screened) <= MEMO_LIMIT
+    assert len(warm.plan.screened) == 1
+    # What a stranger can make long is not remembered.
+    screen(request("/" + "x" * LONGEST_REMEMBERED), warm)
+    screen(request("/x", headers={"x" * (LONGEST_SHAPE + 1): "1"}), warm)
+    assert len(warm.plan.screened) == 1

@@ -212,11 +212,19 @@ FILLS: Final = (
     one(
         "late-finish-overwrites",
         "C09",
+        "stores/fencing.py",
+        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n",
+        "",
+        "test_leases.py::test_c09_a_late_finish_overwrites_nothing",
+    ),
+    one(
+        "late-finish-without-scripts-overwrites",
+        "C09",
         "stores/leases.py",
         "            if replies[1] != [token]:\n                return UNWATCH\n"
         "            return [\n",
         "            return [\n",
-        "test_leases.py::test_c09_a_late_finish_overwrites_nothing",
+        "stores/test_fencing.py::test_c09_who_has_lost_its_lease_writes_nothing",
     ),
     one(
         "late-finish-unfenced",
