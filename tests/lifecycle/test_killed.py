@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.client import Answer
     from tests.lifecycle.conftest import Keys
 
-KILL_SECONDS: Final = float(os.environ.get("KILL_SECONDS", "5"))
+KILL_SECONDS: Final = float(os.environ.get("KILL_SECONDS", "4"))
 WORKERS: Final = 4
 CLIENTS: Final = 8
 PAGES: Final = 40

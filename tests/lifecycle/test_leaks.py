@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LEAK_REQUESTS: Final = int(os.environ.get("LEAK_REQUESTS", "6000"))
 DISCONNECTS: Final = int(os.environ.get("DISCONNECTS", "500"))
-WARM_UP: Final = 2000
+WARM_UP: Final = 3000
 CLIENTS: Final = 16
 REDIS_CONNECTIONS: Final = 17
 """What a worker keeps open to Redis at most: 16 for exchanges, one for messages."""
