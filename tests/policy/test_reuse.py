@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asgi_cache.model import RequestHead
 from asgi_cache.policy.decision import Decision, Refusal
-from asgi_cache.policy.reuse import METHOD, OFF, Screened, Screening, decide, screen
+from asgi_cache.policy.reuse import METHOD, OFF, Screened, Screening, decide, decide_again, screen
 from asgi_cache.settings import Rule, Settings
 from tests.policy.builders import (
     NOW,
@@ -24,6 +24,7 @@ from tests.policy.builders import (
     under,
     untimed,
 )
+from tests.stores.records import stored_response
 
 NEVER = Settings(paths={"/x": False})
 DISABLED = Settings(enabled=False)
@@ -336,3 +337,18 @@ def test_any_request_is_screened(
             assert screened.key.startswith(screened.target + b"\0")
         else:
             assert screened is METHOD or screened.decision is BYPASS
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (None, Decision.VARY_MISS),
+        # What is stored by now may be fresh, but this request was to ask the app.
+        (stored_response(fresh_until=NOW + 1), Decision.REQUEST),
+        (stored_response(fresh_until=NOW), Decision.STALE),
+        (stored_response(fresh_until=NOW, revalidate_until=NOW + 1), Decision.STALE),
+    ],
+)
+def test_what_a_request_is_that_has_waited(found: Any, expected: Decision) -> None:
+    decided = decide_again(looked_up(request()), found, Decision.REQUEST, Decision.VARY_MISS, NOW)
+    assert decided is expected
