@@ -30,6 +30,10 @@ class StoreAway(StoreUnavailable):
     """The store was not even asked: it has failed too often, or an invalidation waits for it."""
 
 
+class InvalidationWaits(StoreAway):
+    """The store was not asked, since it does not know yet of an invalidation that waits here."""
+
+
 class StoreRefused(StoreUnavailable):
     """The store answered that it does not write now: out of memory, read-only, not permitted."""
 

@@ -56,6 +56,8 @@ class Turns:
         outcome: Outcome | None = None
         lost = retaken = 0
         while lost < MOST_LEADERS_LOST and retaken <= MOST_TURNS_RETAKEN:
+            if not follower.selection.shares:
+                break
             place = follower.place
             flight = self._flights.at(place)
             if flight is None:
@@ -208,7 +210,7 @@ class _Follower:
         """
         selection = self.selection
         if not selection.available:
-            return not stored.stamps  # nor could the leader ask the store
+            return selection.shares and not stored.stamps  # nor could the leader ask the store
         stamps: Mapping[bytes, Stamp | None] = selection.stamps
         carried = {name for name, _, _ in stored.stamps}
         if not carried.issuperset(selection.required):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from asgi_cache.errors import InvalidationWaits
 from asgi_cache.model import NominatedFields, StoredResponse
 from asgi_cache.notes import NOTES
 from asgi_cache.policy.decision import Decision
@@ -43,6 +44,7 @@ class Selection:
         "names",
         "nominated",
         "required",
+        "shares",
         "slots",
         "stamps",
         "stored",
@@ -63,6 +65,10 @@ class Selection:
         """The decision where ``stored`` is ``None``."""
         self.available = True
         """The store answered."""
+        self.shares = True
+        """An app call may be shared although the store did not: no invalidation of what it is about
+
+        waits in this process, of which a call that is under way might know nothing."""
         self.stamps: dict[bytes, Stamp | None] = {}
         """Values that reached this worker before the app call."""
         self.epoch: Stamp | None = None
@@ -279,4 +285,5 @@ class Selector:
         self._failures.see(operation, error)
         selection = Selection(required, required, None)
         selection.available = False
+        selection.shares = not isinstance(error, InvalidationWaits)
         return selection

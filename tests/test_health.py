@@ -15,6 +15,7 @@ from asgi_cache.stores import probing
 from asgi_cache.stores.breaker import LIMIT
 from tests.driver import Recorder, SpyStore, drive
 from tests.stores.wire import until
+from tests.test_collapsing import Gated, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -230,3 +231,52 @@ async def test_closing_says_what_was_not_carried_out(
     await app.cache.purge(URL, on_error="queue")
     await app.cache.aclose()
     assert "close failed: StoreUnavailable: 1 invalidations were not carried out" in caplog.text
+
+
+# ------------------------------------------------------------------ and who waits for whom
+
+
+async def test_no_call_is_shared_while_an_invalidation_of_its_page_waits(spy: SpyStore) -> None:
+    """Others may purge meanwhile, and what stands in the store is not looked at here."""
+    gated = Gated(FRESH)
+    app = CacheMiddleware(gated, store=GuardedStore(spy))
+    spy.failing["replace"] = StoreRefused("READONLY")
+    await app.cache.purge(URL, on_error="queue")
+    first = asyncio.create_task(drive(app, "/page"))
+    await asyncio.wait_for(gated.entered.wait(), 5)
+    await turns()
+    other = Cache(store=GuardedStore(spy))
+    del spy.failing["replace"]
+    await other.purge(URL)
+    spy.failing["replace"] = StoreRefused("READONLY")
+    app.cache.store.queue([b"n"], [], 60.0, b"n")  # type: ignore[attr-defined]
+    second = asyncio.create_task(drive(app, "/page"))
+    await turns()
+    gated.gate.set()
+    assert (await first).body == b"1;"
+    assert (await second).body == b"2;"
+
+
+async def test_nor_one_that_began_before_it_with_the_store_away(spy: SpyStore) -> None:
+    gated = Gated(FRESH)
+    app = CacheMiddleware(gated, store=GuardedStore(spy))
+    for operation in ("read", "replace", "settle"):
+        spy.failing[operation] = StoreUnavailable("away")
+    for number in range(LIMIT):
+        task = asyncio.create_task(drive(app, f"/other/{number}"))
+        await turns()
+        gated.gate.set()
+        await task
+        gated.gate.clear()
+    assert not app.cache.health().available
+    calls = gated.calls
+    first = [asyncio.create_task(drive(app, "/page")) for _ in range(2)]
+    await turns()
+    assert gated.calls == calls + 1  # the store is away: one call for all
+    await app.cache.purge(URL, on_error="queue")
+    second = asyncio.create_task(drive(app, "/page"))
+    await turns()
+    gated.gate.set()
+    before = {(await task).body for task in first}
+    assert (await second).body not in before
+    assert gated.calls == calls + 2

@@ -22,7 +22,13 @@ import contextvars
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from asgi_cache.errors import StoreAway, StoreError, StoreRefused, StoreUnavailable
+from asgi_cache.errors import (
+    InvalidationWaits,
+    StoreAway,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from asgi_cache.stores.base import RESPONSE_SLOT, Joined, Probed
 from asgi_cache.stores.bodies import BYTES_PER_SECOND, extra_seconds
 from asgi_cache.stores.breaker import LIMIT, LOG_INTERVAL, Breaker
@@ -159,8 +165,6 @@ class GuardedStore(Operations):
         breaker, journal = self.breaker, self.journal
         if breaker.is_open or journal:
             self._probing.ensure()
-        if breaker.is_open:
-            raise StoreAway(f"{operation}: the store is left alone until it answers again")
         hidden: list[bool] = []
         if journal and operation == "read":
             # Looked at before the store is asked: what waits now may have been carried out, and
@@ -168,7 +172,10 @@ class GuardedStore(Operations):
             hidden = [journal.hides(name) for name in arguments[3]]
         elif journal and operation == "settle" and any(map(journal.hides, arguments[0])):
             # What is there is what is to be replaced: a fill must not begin with it.
-            raise StoreAway("settle: an invalidation waits to be carried out")
+            raise InvalidationWaits("settle: an invalidation waits to be carried out")
+        if breaker.is_open:
+            kind = InvalidationWaits if any(hidden) else StoreAway
+            raise kind(f"{operation}: the store is left alone until it answers again")
         try:
             answer = await bounded(seconds, operation, method, *arguments)
         except StoreError as error:

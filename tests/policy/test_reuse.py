@@ -17,6 +17,7 @@ from asgi_cache.policy.reuse import (
     Screened,
     Screening,
     decide,
+    decide_again,
     screen,
 )
 from asgi_cache.settings import Rule, Settings
@@ -33,6 +34,7 @@ from tests.policy.builders import (
     under,
     untimed,
 )
+from tests.stores.records import stored_response
 
 NEVER = Settings(paths={"/x": False})
 DISABLED = Settings(enabled=False)
@@ -416,3 +418,18 @@ def test_what_is_remembered_is_bounded() -> None:
     screen(request("/" + "x" * LONGEST_REMEMBERED), warm)
     screen(request("/x", headers={"x" * (LONGEST_SHAPE + 1): "1"}), warm)
     assert len(warm.plan.screened) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (None, Decision.VARY_MISS),
+        # What is stored by now may be fresh, but this request was to ask the app.
+        (stored_response(fresh_until=NOW + 1), Decision.REQUEST),
+        (stored_response(fresh_until=NOW), Decision.STALE),
+        (stored_response(fresh_until=NOW, revalidate_until=NOW + 1), Decision.STALE),
+    ],
+)
+def test_what_a_request_is_that_has_waited(found: Any, expected: Decision) -> None:
+    decided = decide_again(looked_up(request()), found, Decision.REQUEST, Decision.VARY_MISS, NOW)
+    assert decided is expected
