@@ -167,7 +167,8 @@ class Ears:
     async def next(self, seconds: float) -> bytes | None:
         """What became of the lease, within *seconds*; ``None``: look for yourself."""
         if self._listening is None:
-            await asyncio.sleep(min(seconds, random.uniform(*POLL_SECONDS)))  # noqa: S311
+            pause = random.uniform(*POLL_SECONDS)  # noqa: S311 - spreads, keeps no secret
+            await asyncio.sleep(min(seconds, pause))
             return None
         pause = random.uniform(*LISTENED_POLL_SECONDS)  # noqa: S311 - spreads, keeps no secret
         told: bytes | None = await self._listening.next(min(seconds, pause))

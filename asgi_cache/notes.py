@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 NOTE_SECONDS: Final = 120.0
 NOTES: Final = 1024
 """A key may be 8 KiB long, and groups as much again: some tens of MiB at the very worst."""
+STEP_SECONDS: Final = 1.0
+"""A store's clock is corrected with each new connection: so far back it may go and lose no note."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -46,7 +48,7 @@ class Notes(Generic[K, V]):
         if note is None:
             return None
         until, value = note
-        if now < until <= now + self._seconds:
+        if now < until <= now + self._seconds + STEP_SECONDS:
             return value
         self.held.pop(key, None)
         return None

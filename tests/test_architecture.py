@@ -7,6 +7,7 @@ for annotations alone (``if TYPE_CHECKING``) count like any other, but for those
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ROOT: Final = Path(asgi_cache.__file__).parent
+PROJECT: Final = Path(__file__).parents[1]
 PACKAGE: Final = "asgi_cache"
 
 LAYERS: Final = (
@@ -443,3 +445,10 @@ def test_a_mutable_object_is_found(source: str) -> None:
 )
 def test_an_immutable_one_is_not(source: str) -> None:
     assert mutable_objects(source) == []
+
+
+def test_every_folder_of_tests_is_run() -> None:
+    paths = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    named = [*paths["testpaths"], *(PROJECT / ".ci" / "run").read_text().split()]
+    folders = {path.parent.relative_to(PROJECT) for path in PROJECT.glob("tests/*/test_*.py")}
+    assert sorted(map(str, folders)) == sorted({str(one) for one in folders} & set(named))

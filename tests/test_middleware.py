@@ -771,6 +771,17 @@ async def test_who_is_cancelled_at_every_turn_has_invalidated_all_the_same() -> 
     assert not (await drive(app)).hit
 
 
+def test_a_note_outlives_a_small_correction_of_the_clock_and_no_leap() -> None:
+    notes: Notes[bytes, int] = Notes(seconds=120)
+    notes.put(b"key", 1, 1000.0)
+    assert notes.get(b"key", 999.5) == 1  # another connection has read the server's time anew
+    assert notes.get(b"key", 1119.9) == 1
+    assert notes.get(b"key", 900.0) is None  # who knows when two minutes will be over
+    assert notes.get(b"key", 1000.0) is None
+    notes.put(b"key", 1, 1000.0)
+    assert notes.get(b"key", 1120.0) is None
+
+
 def test_notes_may_be_shared_by_threads() -> None:
     notes: Notes[bytes, int] = Notes(limit=2)
     failures: list[Exception] = []

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import shutil
 import ssl
-import subprocess
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import pytest
+import trustme
 from redis.asyncio import Redis
 
 import asgi_cache
@@ -26,7 +26,7 @@ from tests.stores.wire import Relay, serving, until
 from tests.test_collapsing import FRESH, Gated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from starlette.types import Message, Receive, Scope, Send
 
@@ -226,58 +226,29 @@ async def test_s17_the_user_can_do_nothing_else(
 
 
 class Authority:
-    """A CA in a directory, and the certificates that it signs."""
+    """A CA, and the certificates that it signs."""
 
     def __init__(self, directory: Path, name: str) -> None:
-        self.directory = directory / name
-        self.directory.mkdir()
-        self.certificate = self.directory / "ca.pem"
-        self._key = self.directory / "ca.key"
-        self._openssl(
-            *("req", "-x509", *self._new_key(self._key), "-out", str(self.certificate)),
-            *("-days", "2", "-subj", f"/CN={name}"),
-            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
-        )
+        self._ca = trustme.CA(organization_name=name)
+        self.certificate = directory / f"{name}.pem"
+        self._ca.cert_pem.write_to_path(str(self.certificate))
 
-    def server(self, names: str, days: int = 2) -> ssl.SSLContext:
+    def server(self, names: Sequence[str], days: int = 2) -> ssl.SSLContext:
         """What a server with a certificate for *names* has; expired where *days* is below 0."""
-        key, request, certificate, extensions = (
-            self.directory / name for name in ("key.pem", "csr.pem", "cert.pem", "extensions")
-        )
-        extensions.write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
-        self._openssl(*("req", *self._new_key(key), "-out", str(request), "-subj", "/CN=a redis"))
-        sign = (
-            *("x509", "-req", "-in", str(request), "-out", str(certificate)),
-            *("-CA", str(self.certificate), "-CAkey", str(self._key), "-CAcreateserial"),
-            *("-extfile", str(extensions)),
-        )
-        try:
-            self._openssl(*sign, "-days", str(days))
-        except subprocess.CalledProcessError:  # a later OpenSSL, which has other words for it
-            dates = ("-not_before", "20200101000000Z", "-not_after", "20200102000000Z")
-            self._openssl(*sign, *dates)
+        now = datetime.now(UTC)
+        begins, ends = now - timedelta(days=3), now + timedelta(days=days)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
+        certificate = self._ca.issue_cert(*names, not_before=begins, not_after=ends)
+        certificate.configure_cert(context)
         return context
 
-    @staticmethod
-    def _new_key(path: Path) -> tuple[str, ...]:
-        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-        return (*curve, "-nodes", "-keyout", str(path))
 
-    @staticmethod
-    def _openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-
-LOCAL = "DNS:localhost,IP:127.0.0.1"
+LOCAL = ("localhost", "127.0.0.1")
 
 
 @pytest.fixture(scope="module")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
     """The one that is trusted, and another."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl, which makes the certificates, is not on PATH")
     directory = tmp_path_factory.mktemp("authorities")
     return Authority(directory, "ours"), Authority(directory, "others")
 
@@ -330,7 +301,7 @@ async def test_s18_the_right_authority_and_name_are_connected_to(
     ("names", "days", "others_sign", "reason"),
     [
         (LOCAL, 2, True, "unable to get local issuer certificate"),
-        ("DNS:redis.example,IP:192.0.2.1", 2, False, "IP address mismatch"),
+        (("redis.example", "192.0.2.1"), 2, False, "IP address mismatch"),
         (LOCAL, -1, False, "certificate has expired"),
     ],
     ids=["another CA", "another host", "expired"],
@@ -339,7 +310,7 @@ async def test_s18_any_other_is_refused_and_the_app_answers(
     redis_server: RedisServer,
     namespace: str,
     authorities: tuple[Authority, Authority],
-    names: str,
+    names: Sequence[str],
     days: int,
     others_sign: bool,
     reason: str,
