@@ -42,6 +42,7 @@ def open_store(settings: Settings) -> Store:
             settings.namespace,
             max_record_bytes=settings.max_body_bytes + MAX_HEAD_BYTES,
             secrets=settings.secret,
+            compress_bytes=settings.compress_bytes,
         )
     guarded = GuardedStore(
         store, timeout=settings.store_timeout, request_timeout=settings.request_store_timeout

@@ -47,7 +47,7 @@ LAYERS: Final = (
         *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
         *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
         *("stores.tracking", "stores.cells", "stores.watching", "stores.tiered", "stores.writing"),
-        "stores.fencing",
+        *("stores.fencing", "stores.zstd"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -85,7 +85,7 @@ TYPE_ONLY: Final = (
 
 SHARED_BY_STORES: Final = (
     *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
-    *("stores.bodies", "stores.sealing", "stores.stamping", "stores.tracking"),
+    *("stores.bodies", "stores.sealing", "stores.stamping", "stores.tracking", "stores.zstd"),
 )
 """What a store may import of its siblings."""
 

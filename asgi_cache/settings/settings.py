@@ -150,6 +150,8 @@ class Settings(BaseSettings):
     """Bytes of all fills in flight together; what is beyond is not stored."""
     near_bytes: kinds.Bytes = 64 * 1024 * 1024
     """Bytes that the memory store or the near tier may hold; 0: no near tier."""
+    compress_bytes: kinds.Bytes = 64 * 1024
+    """Bytes; a longer body, over 64 KiB, lies in Redis compressed where that helps; 0: none."""
     store_timeout: kinds.SecondsAboveZero = 0.1
     """Seconds that one operation of the store may take."""
     request_store_timeout: kinds.SecondsAboveZero = 0.15

@@ -1,11 +1,13 @@
 """Bodies that lie apart from their heads, so that a large one holds up no small one.
 
-A body over :data:`APART_BYTES` has a key of its own, and its head says how long it is and what its
-SHA-256 is. So a head that is genuine (``sealing``) has exactly one body: whatever else lies there,
-of an earlier or a later write, short, or forged, is a miss.
+A body over :data:`APART_BYTES` has a key of its own, and its head says how long what lies there is
+and what its SHA-256 is. So a head that is genuine (``sealing``) has exactly one body: whatever else
+lies there, of an earlier or a later write, short, or forged, is a miss, and is not inflated.
 
-    body   = <key of the record>:b
-    binding = length digest               ; 40 octets; length: 64 bits, big-endian; SHA-256
+    body    = <key of the record>:b       ; as it is, or one Zstandard frame (RFC 8878), shorter
+    binding = length size digest          ; 48 octets: length of what lies there and size of the
+                                          ; body, 64 bits each, big-endian; SHA-256 of what lies
+                                          ; there; it is a frame where length and size differ
 
 What must not be here: sockets, and what a head says besides.
 """
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asgi_cache.errors import CorruptRecord
 from asgi_cache.model import StoredResponse
+from asgi_cache.stores.zstd import deflated, inflated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,8 +34,8 @@ APART_BYTES: Final = 64 * 1024
 BYTES_PER_SECOND: Final = 10_000_000
 """What a body that lies apart adds to the deadline of who reads or writes it."""
 ELSEWHERE_BYTES: Final = 256 * 1024
-"""A longer body is digested in a thread."""
-BINDING: Final = struct.Struct(">Q32s")
+"""A longer body is digested, deflated and inflated in a thread."""
+BINDING: Final = struct.Struct(">QQ32s")
 
 
 class Detached(NamedTuple):
@@ -41,6 +44,9 @@ class Detached(NamedTuple):
     response: StoredResponse
     """Without its body."""
     length: int
+    """Of what lies apart."""
+    size: int
+    """Of the body."""
     digest: bytes
     place: bytes
     """Where the record lies."""
@@ -50,11 +56,20 @@ class Detached(NamedTuple):
         """The response's."""
         return self.response.discard_at
 
-    def whole(self, body: bytes) -> StoredResponse:
-        """The response with *body*; CorruptRecord where it is another's."""
-        if len(body) != self.length or sha256(body).digest() != self.digest:
+    def whole(self, data: bytes) -> StoredResponse:
+        """The response with the body that *data* is; CorruptRecord where it is another's."""
+        if len(data) != self.length or sha256(data).digest() != self.digest:
             raise CorruptRecord("the body is not this head's")
+        body = data if self.length == self.size else inflated(data, self.size)
         return replace(self.response, body=body)
+
+
+class Packed(NamedTuple):
+    """A body as it lies apart."""
+
+    data: bytes
+    binding: bytes
+    """What its head says of it."""
 
 
 def body_place(place: bytes) -> bytes:
@@ -77,18 +92,21 @@ def extra_seconds(records: Iterable[Record]) -> float:
     return sum(sizes) / BYTES_PER_SECOND
 
 
-def bind(body: bytes) -> bytes:
-    """What a head says of *body*."""
-    return BINDING.pack(len(body), sha256(body).digest())
+def pack(body: bytes, compress_bytes: int) -> Packed:
+    """*body* as it lies apart: deflated if that helps and it is over *compress_bytes*; 0: never."""
+    data = deflated(body) if 0 < compress_bytes < len(body) else body
+    return Packed(data, BINDING.pack(len(data), len(body), sha256(data).digest()))
 
 
-async def binding(body: bytes) -> bytes:
-    """As :func:`bind`, of a long body in a thread."""
-    return await asyncio.to_thread(bind, body) if len(body) > ELSEWHERE_BYTES else bind(body)
-
-
-async def joined(head: Detached, body: bytes) -> StoredResponse:
-    """*head* with *body*, looked at in a thread where it is long; CorruptRecord: another's."""
+async def packed(body: bytes, compress_bytes: int) -> Packed:
+    """As :func:`pack`, of a long body in a thread."""
     if len(body) > ELSEWHERE_BYTES:
-        return await asyncio.to_thread(head.whole, body)
-    return head.whole(body)
+        return await asyncio.to_thread(pack, body, compress_bytes)
+    return pack(body, compress_bytes)
+
+
+async def joined(head: Detached, data: bytes) -> StoredResponse:
+    """*head* with the body that *data* is, in a thread where it is long; or CorruptRecord."""
+    if head.size > ELSEWHERE_BYTES:
+        return await asyncio.to_thread(head.whole, data)
+    return head.whole(data)

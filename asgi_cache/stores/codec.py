@@ -176,9 +176,11 @@ def _record(objects: tuple[Any, ...], key: bytes, place: bytes) -> Record | Deta
     if objects[0] == _RESPONSE:
         return _stored_response(objects, len(objects[3]))
     if objects[0] == _DETACHED:
-        length, digest = BINDING.unpack(objects[3])
-        bare = _stored_response((*objects[:3], b"", *objects[4:]), length)
-        return Detached(bare, length, digest, place)
+        length, size, digest = BINDING.unpack(objects[3])
+        if length > size:
+            raise CorruptRecord("a body that has grown")
+        bare = _stored_response((*objects[:3], b"", *objects[4:]), size)
+        return Detached(bare, length, size, digest, place)
     if objects[0] == _NOMINATED_FIELDS:
         return _nominated_fields(objects)
     raise CorruptRecord("an unknown kind of record")

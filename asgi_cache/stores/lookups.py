@@ -154,7 +154,7 @@ class LookUps:
                 if record is not None and record.discard_at <= now:
                     record = None
                 elif type(record) is Detached:
-                    apart += record.length
+                    apart += record.size
                 found.append(record)
             answer = Found(found, [stamps[name] for name in names], apart)
             for waiter in waiters:

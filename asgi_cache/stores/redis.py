@@ -53,7 +53,8 @@ class RedisStore:
     own: see :class:`~asgi_cache.stores.guarded.GuardedStore`. A record over *max_record_bytes* is
     neither written nor read. *clock* gives seconds since the epoch; the server's TIME corrects it.
     With *secrets* records are sealed: the first signs, all verify, and what none of them sealed for
-    its place is a miss.
+    its place is a miss. A body over *compress_bytes* and 64 KiB is deflated where that helps; 0:
+    none is, but all are read.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class RedisStore:
         max_connections: int = 16,
         max_record_bytes: int = MAX_RECORD_BYTES,
         secrets: Sequence[str] = (),
+        compress_bytes: int = 0,
     ) -> None:
         self.corrupt_records = 0
         """How many values were read that are no record, another key's, or without our seal."""
@@ -79,6 +81,7 @@ class RedisStore:
         places = self._places = Places(namespace)
         self._prefix = places.prefix
         self._max_record_bytes = max_record_bytes
+        self._compress_bytes = compress_bytes
         self._seals = Seals(secrets) if secrets else None
         self._memo = Memo()
         self._turn: LookUps | None = None
@@ -189,8 +192,8 @@ class RedisStore:
         the longest life of a record in milliseconds.
         """
         placed = {self.record_place(target, key, slot): records[slot] for slot in records}
-        most = self._max_record_bytes
-        commands, longest = await written(placed, key, self._seals, self.now(), most)
+        bounds = (self._max_record_bytes, self._compress_bytes)
+        commands, longest = await written(placed, key, self._seals, self.now(), *bounds)
         places = [self.stamp_place(name) for name in stamps] if longest else []
         return commands, places, longest
 
@@ -286,7 +289,7 @@ class RedisStore:
             if data is None or len(data) > self._max_record_bytes:
                 raise CorruptRecord("no string, or too long a one")
             record = decode(data, key, self._seals, place)
-            if type(record) is Detached and record.length > self._max_record_bytes:
+            if type(record) is Detached and record.size > self._max_record_bytes:
                 raise CorruptRecord("too long a body")
             return record
         except CorruptRecord:

@@ -28,7 +28,7 @@ from asgi_cache.errors import CorruptRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-REVISION: Final = 3
+REVISION: Final = 4
 
 _CHECKED: Final = b"\xffAC" + bytes([REVISION])
 _SEALED: Final = b"\xffAS" + bytes([REVISION])

@@ -10,7 +10,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache.model import StoredResponse
-from asgi_cache.stores.bodies import binding, body_place, lies_apart
+from asgi_cache.stores.bodies import body_place, lies_apart, packed
 from asgi_cache.stores.codec import encode
 
 if TYPE_CHECKING:
@@ -25,26 +25,34 @@ BODY_OUTLIVES: Final = 1000
 
 
 async def written(
-    placed: Mapping[bytes, Record], key: bytes, seals: Seals | None, now: float, most: int
+    placed: Mapping[bytes, Record],
+    key: bytes,
+    seals: Seals | None,
+    now: float,
+    most: int,
+    compress_bytes: int,
 ) -> tuple[list[Command], int]:
     """What puts the records of *key* into their places, and the longest life in milliseconds.
 
-    What has ended *now*, or takes more than *most* bytes, leaves its place empty.
+    What has ended *now*, or takes more than *most* bytes, leaves its place empty. A body that lies
+    apart and is over *compress_bytes* is deflated; 0: none is.
     """
     commands: list[Command] = []
     longest = 0
     for place, record in placed.items():
-        body = record.body if isinstance(record, StoredResponse) and lies_apart(record) else b""
-        bound = await binding(body) if body else None
-        data = encode(record, key, seals, place, bound)
+        body, apart, binding = b"", b"", None
+        if isinstance(record, StoredResponse) and lies_apart(record):
+            body = record.body
+            apart, binding = await packed(body, compress_bytes)
+        data = encode(record, key, seals, place, binding)
         life = ceil((record.discard_at - now) * 1000)
         if life <= 0 or len(data) + len(body) > most:
             commands.append((b"UNLINK", place, body_place(place)))
             continue
         longest = max(longest, life)
-        if body:
+        if apart:
             longer = b"%d" % (life + BODY_OUTLIVES)
-            commands.append((b"SET", body_place(place), body, b"PX", longer))
+            commands.append((b"SET", body_place(place), apart, b"PX", longer))
         else:
             commands.append((b"UNLINK", body_place(place)))
         commands.append((b"SET", place, data, b"PX", b"%d" % life))

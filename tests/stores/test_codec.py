@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KEY = b"https\0shop.example/products/1"
-HEAD = b"\xffAC\x03"
+HEAD = b"\xffAC\x04"
 
 
 def sealed(payload: bytes) -> bytes:
@@ -96,7 +96,7 @@ def test_k08_another_keys_record_is_refused(record: Record) -> None:
         decode(encode(record, KEY), KEY + b" ")
 
 
-@pytest.mark.parametrize("revision", [0, 1, 2, 255])
+@pytest.mark.parametrize("revision", [0, 1, 2, 3, 255])
 def test_s05_other_revisions_are_refused(revision: int) -> None:
     data = bytearray(encode(stored_response(), KEY))
     data[3] = revision

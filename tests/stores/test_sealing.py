@@ -61,7 +61,7 @@ def test_s07_who_knows_none_of_the_secrets_seals_nothing(record: Record) -> None
         encode(record, KEY, Seals([OTHER]), PLACE),
         encode(record, KEY, Seals([OLD, NEW]), PLACE),
         genuine[:4] + bytes(32) + genuine[36:],
-        b"\xffAS\x03",
+        b"\xffAS\x04",
         b"",
     ):
         with pytest.raises(CorruptRecord):
@@ -81,7 +81,7 @@ def test_s07_the_first_signs_and_all_verify() -> None:
             seals.unsealed(data, PLACE)
 
 
-@pytest.mark.parametrize("revision", [0, 1, 2, 255])
+@pytest.mark.parametrize("revision", [0, 1, 2, 3, 255])
 def test_s05_other_revisions_are_refused_whoever_sealed_them(revision: int) -> None:
     data = bytearray(SEALS.sealed(b"payload", PLACE))
     data[3] = revision
@@ -106,7 +106,7 @@ def test_no_prefix_and_no_longer_one_is_genuine() -> None:
 
 @given(st.binary(max_size=80))
 def test_no_bytes_lead_to_another_exception(data: bytes) -> None:
-    for each in (data, b"\xffAS\x03" + data):
+    for each in (data, b"\xffAS\x04" + data):
         with pytest.raises(CorruptRecord):
             SEALS.unsealed(each, PLACE)
 

@@ -241,8 +241,8 @@ STORES: Final = (
         "body-of-another-head",
         "S08",
         "stores/bodies.py",
-        "        if len(body) != self.length or sha256(body).digest() != self.digest:\n",
-        "        if len(body) != self.length:\n",
+        "        if len(data) != self.length or sha256(data).digest() != self.digest:\n",
+        "        if len(data) != self.length:\n",
         "stores/test_joining.py::test_a_body_that_is_not_the_heads_is_a_miss",
     ),
     one(
