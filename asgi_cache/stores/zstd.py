@@ -25,7 +25,7 @@ SAMPLE_BYTES: Final = 16 * 1024
 """So much of a body is tried first: what is compressed already (images, gzip) costs no more."""
 WORTH: Final = 0.9
 """Share of its size that a body may have left, to be stored so."""
-_WINDOW_LOG: Final = 23
+_WINDOW_LOG: Final = 21
 """Frames of level 3 have windows of 2 MiB at most; a forged one could ask for 128."""
 
 
