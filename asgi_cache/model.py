@@ -7,7 +7,7 @@ What must not be here: rules of RFC 9111 (``policy``), field syntax (``fields``)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -35,15 +35,25 @@ class RequestHead(NamedTuple):
     """Names in lower case; the lines of a repeated field combined (RFC 9110 §5.3)."""
 
 
-class ResponseHead(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
     """What ``http.response.start`` says, once it has been found well-formed."""
 
     status: int
     lines: tuple[Line, ...]
+    _values: dict[bytes, tuple[bytes, ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """By names; the rules of RFC 9111 ask for some twenty."""
 
-    def values(self, name: bytes) -> list[bytes]:
+    def __post_init__(self) -> None:
+        values = self._values
+        for name, value in self.lines:
+            values[name] = (*values[name], value) if name in values else (value,)
+
+    def values(self, name: bytes) -> tuple[bytes, ...]:
         """The value of every line of the field *name* (lower case), in order."""
-        return [value for line_name, value in self.lines if line_name == name]
+        return self._values.get(name, ())
 
 
 class EntityTag(NamedTuple):

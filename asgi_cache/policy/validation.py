@@ -140,7 +140,7 @@ def freshened_by_head(
     GET would get now.
     """
     lengths = head.values(b"content-length")
-    if stored.status != head.status or (lengths and lengths != [b"%d" % len(stored.body)]):
+    if stored.status != head.status or (lengths and lengths != (b"%d" % len(stored.body),)):
         return None
     return freshened(stored, head, now)
 

@@ -233,15 +233,21 @@ class Holder(Protocol):
         """Empty all."""
 
 
-@runtime_checkable
-class Doubted(Protocol):
-    """A store as one request sees it, of whose answers some may be a moment old."""
+class Doubted:
+    """A store as one request sees it, of whose answers some may be a moment old.
+
+    A class, as :class:`Budgeted`, not a protocol: each miss asks for these, and to look for members
+    costs more than anything else it does.
+    """
+
+    __slots__ = ()
 
     may_be_old: bool
     """Something that it has said may be."""
 
     def ask_far(self) -> None:
         """Nothing that it says from now on is."""
+        raise NotImplementedError
 
 
 class Found(NamedTuple):
@@ -288,8 +294,12 @@ class Seconds(Protocol):
     remaining: float
 
 
-@runtime_checkable
-class Budgeted(Protocol):
+class Budgeted:
     """A store as one request sees it: what waits for the store elsewhere is taken from it, too."""
 
-    budget: Seconds
+    __slots__ = ()
+
+    @property
+    def budget(self) -> Seconds | None:
+        """What it may still wait; ``None``: nothing bounds it."""
+        raise NotImplementedError

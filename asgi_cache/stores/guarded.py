@@ -29,7 +29,7 @@ from asgi_cache.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from asgi_cache.stores.base import RESPONSE_SLOT, Joined, Probed
+from asgi_cache.stores.base import RESPONSE_SLOT, Budgeted, Joined, Probed
 from asgi_cache.stores.bodies import BYTES_PER_SECOND, extra_seconds
 from asgi_cache.stores.breaker import LIMIT, LOG_INTERVAL, Breaker
 from asgi_cache.stores.deadlines import NoAnswer, bounded
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from asgi_cache.model import Record, Stamp
-    from asgi_cache.stores.base import Found, Store
+    from asgi_cache.stores.base import Found, Seconds, Store
 
 _T = TypeVar("_T")
 
@@ -248,7 +248,7 @@ class GuardedStore(Operations):
             self.journal.done(batch)
 
 
-class _BudgetedStore(Operations):
+class _BudgetedStore(Operations, Budgeted):
     """A guarded store as one request sees it."""
 
     __slots__ = ("_guarded", "budget", "now", "remaining", "store")
@@ -259,7 +259,7 @@ class _BudgetedStore(Operations):
         self.now = guarded.now
         self._guarded = guarded
         self.remaining = guarded.request_timeout
-        self.budget = self if budget is None else budget
+        self.budget: Seconds = self if budget is None else budget
 
     async def read(
         self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]

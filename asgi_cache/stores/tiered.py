@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.errors import ConfigurationError
 from asgi_cache.model import NominatedFields, Stamp, StoredResponse
-from asgi_cache.stores.base import RESPONSE_SLOT, Guarding, Leased, Watched
+from asgi_cache.stores.base import RESPONSE_SLOT, Budgeted, Doubted, Guarding, Leased, Watched
 from asgi_cache.stores.cells import Cells
 from asgi_cache.stores.watching import Watching
 
@@ -132,7 +132,7 @@ class TieredStore:
         return breaker is not None and breaker.is_open
 
 
-class View(SimpleNamespace):
+class View(SimpleNamespace, Budgeted, Doubted):
     """A tiered store as one request sees it; a namespace, because making one is no Python call."""
 
     tier: TieredStore
