@@ -197,6 +197,14 @@ PURGES: Final = (
         "stores/test_connections.py::test_i09_nonces_are_sent_once_whatever_happens",
         "security/test_invalidation.py::test_i09_a_purge_without_an_answer_is_not_sent_again",
     ),
+    one(
+        "soft-purge-opens-a-window",
+        "I12",
+        "selection.py",
+        "end + window if window > 0 else stale.fresh_until for window in windows",
+        "end + window for window in windows",
+        "test_stale.py::test_a_soft_purge_by_a_clock_that_is_ahead_opens_no_window",
+    ),
     Wrong(
         "soft-purge-by-read-and-write",
         "I10",
