@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tests.mutations.wrong.bodies import BODIES
 from tests.mutations.wrong.conditions import CONDITIONS
 from tests.mutations.wrong.fills import FILLS
 from tests.mutations.wrong.keys import KEYS
@@ -27,4 +28,5 @@ WRONG: Final[tuple[Wrong, ...]] = (
     *PURGES,
     *NEAR,
     *STORES,
+    *BODIES,
 )
