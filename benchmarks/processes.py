@@ -234,6 +234,7 @@ def seed(database: str) -> None:
     command = [sys.executable, "-m", "benchmarks.catalogue", "seed", "--database", database]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        # A driver's threads may have something to say as well.
-        said = [line for line in done.stderr.splitlines() if line.startswith(NOT_FILLED)]
-        raise MissingError(said[0] if said else f"{NOT_FILLED}: {done.stderr.strip()!r}")
+        # A driver's threads may have something to say as well, even in the midst of a line.
+        _, said, why = done.stderr.partition(NOT_FILLED)
+        told = why.partition("\n")[0] if said else f": {done.stderr.strip()!r}"
+        raise MissingError(NOT_FILLED + told)

@@ -121,8 +121,8 @@ NEAR: Final[tuple[Wrong, ...]] = (
         "epoch-is-read-near",
         "I03",
         "stores/tiered.py",
-        "        self.is_far = True\n        if",
-        "        if",
+        "        self.is_far = True\n        return self._for_far()\n",
+        "        return self._for_far()\n",
         TIERED + "test_once_asked_far_a_request_stays_there",
     ),
 )
