@@ -130,6 +130,7 @@ class App:
             "descriptors": len(os.listdir("/proc/self/fd")),
             "resident": resident_bytes(),
             "filling": cache.filling_bytes,
+            "near": cache.health().near,
             "metrics": cache.metrics.by_label(),
         }
 
