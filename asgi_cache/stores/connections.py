@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from asgi_cache.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from asgi_cache.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
 from asgi_cache.stores.deadlines import NoAnswer
 from asgi_cache.stores.joining import Joining
 from asgi_cache.stores.pooled import Pooled
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
     from asgi_cache.stores.resp import Command
 
+MOST_BETWEEN: Final = 0.5
+"""Seconds of the server's clock between two commands of one piece: it may be suspended for long,
+
+but then the connection is made anew."""
 READING: Final = ("read", "ping")
 """Operations that write nothing: what is said to them is said of every look-up."""
 
@@ -175,12 +179,17 @@ class Connections:
             return await connection.read_response(push_request=True)
         return await connection.read_response()
 
-    def observe(self, sent_at: float, time_reply: Any) -> None:
-        """Learn the server's clock from its reply to a TIME sent at *sent_at* and just received."""
-        if isinstance(time_reply, ResponseError):  # not permitted: then clocks have to agree
-            return
-        seconds, microseconds = map(int, time_reply)
-        server = seconds + microseconds / 1e6
+    def observe(self, sent_at: float, replies: Sequence[Any]) -> None:
+        """Learn the server's clock from its *replies* to two TIMEs sent at *sent_at*, just come.
+
+        A StoreError where they contradict each other: nothing else shows a time that was garbled
+        on its way, and one that is too early by a little would keep alive what has ended.
+        """
+        if any(isinstance(reply, ResponseError) for reply in replies):
+            return  # not permitted: then clocks have to agree
+        server, again = [int(seconds) + int(micros) / 1e6 for seconds, micros in replies]
+        if not server <= again <= server + MOST_BETWEEN:
+            raise StoreError(f"the server says that it is {server:f} and then {again:f}")
         least, most = server - self.clock(), server - sent_at
         # One that may still be right stays, so that a slow exchange does not blur it.
         if not (self.offset_is_known and least <= self.offset <= most):
@@ -228,13 +237,13 @@ class _Clock:
         self._sent_at = 0.0
 
     def commands(self) -> Sequence[Command]:
-        """One command."""
+        """The same twice."""
         self._sent_at = self._connections.clock()
-        return [(b"TIME",)]
+        return [(b"TIME",), (b"TIME",)]
 
     def done(self, replies: list[Any]) -> None:
-        """Learn from its reply."""
-        self._connections.observe(self._sent_at, replies[0])
+        """Learn from its replies."""
+        self._connections.observe(self._sent_at, replies)
 
     def failed(self, error: Exception) -> None:
         """The next connection asks again."""

@@ -18,6 +18,7 @@ from asgi_cache.policy.reuse import (
     Screening,
     decide,
     decide_again,
+    is_hiding,
     screen,
 )
 from asgi_cache.settings import Rule, Settings
@@ -216,6 +217,23 @@ def test_which_cookies_make_a_request_personal(
 ) -> None:
     for headers in ({"Cookie": cookie}, {"Cookie": cookie, "X-Host": "a"}):
         assert looked_up(request(headers=headers), settings).personal is personal
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "hiding"),
+    [
+        (under(ttl=60), {"Cookie": "sid=1"}, True),
+        (under(ttl=60), {"Authorization": "Basic YTpi"}, True),
+        (under(ttl=60), {}, False),
+        (under(ttl=60, cookies=["lang"]), {"Cookie": "lang=de"}, False),
+        (under(ttl=60, cookies=["lang"]), {"Cookie": "lang=de; sid=1"}, True),
+        # Where there is no anonymous fill the app sees it all.
+        (under(ttl=60, anonymous=False), {}, False),
+        (PLAIN, {"Cookie": "sid=1"}, False),
+    ],
+)
+def test_what_a_fill_would_hide(settings: Settings, headers: dict[str, str], hiding: bool) -> None:
+    assert is_hiding(looked_up(request(headers=headers), settings)) is hiding
 
 
 # --- after the look-up ------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import fakeredis
@@ -509,13 +511,44 @@ def test_a_forked_child_lets_go_of_its_parents_connections(
 
 async def test_a_clock_offset_that_may_still_be_right_is_kept() -> None:
     connections = Connections("redis://127.0.0.1", clock=lambda: 100.0, connect_timeout=1, limit=1)
-    connections.observe(98.0, [b"200", b"500000"])
+    connections.observe(98.0, [[b"200", b"500000"]] * 2)
     assert connections.offset == pytest.approx(101.5)
     assert connections.offset_is_known
-    connections.observe(90.0, [b"200", b"500000"])  # between 100.5 and 110.5
+    connections.observe(90.0, [[b"200", b"500000"]] * 2)  # between 100.5 and 110.5
     assert connections.offset == pytest.approx(101.5)
-    connections.observe(99.0, [b"900", b"0"])
+    connections.observe(99.0, [[b"900", b"0"], [b"900", b"300000"]])
     assert connections.offset == pytest.approx(800.5)
+
+
+@pytest.mark.parametrize("wrong", [b"1699999992", b"1700000008", b"1600000000", b"4700000000", b""])
+@pytest.mark.parametrize("which", [0, 1])
+async def test_a_time_that_was_garbled_on_its_way_is_not_believed(
+    namespace: str, wrong: bytes, which: int
+) -> None:
+    """Eight seconds too early would keep alive for eight seconds what has ended."""
+    times = [b"1700000000", b"1700000000"]
+    times[which] = wrong
+    asked = count()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            command = await read_command(reader)
+            if command[0] == b"TIME" and (number := next(asked)) < 2:
+                said = times[number]
+                writer.write(b"*2\r\n$%d\r\n%b\r\n$1\r\n0\r\n" % (len(said), said))
+            elif not await answer_handshake(command, writer):
+                writer.write(b"$0\r\n\r\n" if command[0] == b"GETRANGE" else b"*1\r\n$-1\r\n")
+
+    async with serving(handler) as url:
+        store = RedisStore(url, namespace, clock=lambda: 1_700_000_000.0)
+        with contextlib.suppress(StoreUnavailable):
+            await held(store)
+        assert store.now() == pytest.approx(1_700_000_000, abs=0.1)
+        await held(store)  # on another connection, whose times agree
+        assert store._connections.offset_is_known
+        assert store.now() == pytest.approx(1_700_000_000, abs=0.1)
+        assert next(asked) > 2
+        await store.aclose()
 
 
 def test_a_loop_that_ended_unclosed_is_forgotten() -> None:

@@ -262,6 +262,14 @@ STORES: Final = (
         "stores/test_connections.py::test_x08_stamps_of_another_shape_are_unavailable",
     ),
     one(
+        "time-believed-at-once",
+        "X08 O08",
+        "stores/connections.py",
+        "        if not server <= again <= server + MOST_BETWEEN:\n",
+        "        if server > 1e12:\n",
+        "stores/test_connections.py::test_a_time_that_was_garbled_on_its_way_is_not_believed",
+    ),
+    one(
         "connections-of-the-parent",
         "O02 O05",
         "stores/connections.py",
