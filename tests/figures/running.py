@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.figures.rows import Figure, Form, Row
 
 ROOT: Final = Path(__file__).parents[2]
-LAST_LINES: Final = 30
+LAST_LINES: Final = 200
 """Of what a command printed that failed."""
 
 
