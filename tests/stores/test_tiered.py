@@ -372,7 +372,7 @@ async def test_it_is_off_where_the_server_refuses_and_says_so_once(
         assert not await near(tier)
         assert len(far.channels) == 1  # not asked again soon
     assert [record.message for record in caplog.records] == [
-        "the near tier is off, and every look-up asks the store: tracking: NOPERM"
+        "the near tier (near_bytes) is off, and every look-up asks the store: tracking: NOPERM"
     ]
 
 
@@ -390,7 +390,7 @@ async def test_it_comes_back_by_itself(
     await look(tier.for_request())
     assert await near(tier)
     off, on = (record.message for record in caplog.records)
-    assert off.startswith("the near tier is off, and every look-up asks the store: ")
+    assert off.startswith("the near tier (near_bytes) is off, and every look-up asks the store: ")
     assert on == "the near tier is on again"
 
 

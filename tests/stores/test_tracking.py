@@ -16,7 +16,7 @@ from redis.exceptions import OutOfMemoryError
 import asgi_cache
 from asgi_cache import Cache, MemoryStore, RedisStore, TieredStore
 from asgi_cache.errors import StoreRefused, StoreUnavailable
-from asgi_cache.stores import RESPONSE_SLOT, GuardedStore
+from asgi_cache.stores import RESPONSE_SLOT, GuardedStore, watching
 from asgi_cache.stores.base import Changed, Watched
 from asgi_cache.stores.bodies import APART_BYTES, body_place
 from asgi_cache.stores.watching import LEASE
@@ -217,7 +217,8 @@ async def refused(url: str, namespace: str, caplog: pytest.LogCaptureFixture) ->
     assert (health.available, health.near) == (True, "off")
     await cache.aclose()
     (line,) = [record.message for record in caplog.records]
-    assert line == f"the near tier is off, and every look-up asks the store: {health.near_error}"
+    begins = "the near tier (near_bytes) is off, and every look-up asks the store: "
+    assert line == f"{begins}{health.near_error}"
     return str(health.near_error)
 
 
@@ -255,6 +256,29 @@ async def test_a_server_that_does_not_know_resp_3(
 
     async with serving(handler) as url:
         assert "unknown command" in await refused(url, namespace, caplog)
+
+
+@pytest.mark.parametrize("wrong", ["port", "password", "database"])
+async def test_what_ails_the_store_is_not_said_of_the_near_tier_as_well(
+    server: RedisServer,
+    namespace: str,
+    wrong: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "RETRY", 0.01)
+    url = {
+        "port": "redis://127.0.0.1:1/0",
+        "password": server.url.replace("redis://", "redis://nobody:pass-word@"),
+        "database": server.url.replace("/0", "/99"),
+    }[wrong]
+    guarded = GuardedStore(RedisStore(url, namespace), timeout=30, request_timeout=60)
+    tier = TieredStore(MemoryStore(2**20), guarded)
+    with pytest.raises(StoreUnavailable):
+        await tier.read(TARGET, KEY, RESPONSE_SLOT, NAMES)
+    await until(lambda: tier.watching._failures > 2)
+    await tier.aclose()
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["the store failed"]
 
 
 @pytest.mark.parametrize(
