@@ -178,8 +178,6 @@ class Watching:
                 )
             self._is_told = True
 
-    # ------------------------------------------------------------------
-
     def _end(self, turn: _Turn) -> None:
         self.lost(turn)
         self._turn = None
@@ -245,6 +243,8 @@ class _Turn:
                 self._watching.failed(self, error)
                 pause = RETRY
             pause += RETRY / 5 * random.random()  # noqa: S311 - spreads load, keeps no secret
+            if self.task.cancelling():  # which the loss of the channel, in that moment, has hidden
+                return
 
     async def _follow(self) -> None:
         """Open a channel and take what it tells, until it is lost."""

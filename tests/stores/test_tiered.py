@@ -431,6 +431,22 @@ async def test_closing_ends_it_until_it_is_used_again(tier: TieredStore, far: Fa
     assert await near(tier)
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_o04_it_ends_also_where_the_channel_is_lost_in_that_moment(
+    far: Far, turns: int
+) -> None:
+    """Redis and the app are told to end together: the app must not wait for its task for ever."""
+    async with tiered(far) as tier:
+        assert tier.watching._turn is not None
+        task = tier.watching._turn.task
+        far.channel_now.cut()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done == {task}
+
+
 def test_o02_the_next_event_loop_takes_over(clock: Clock) -> None:
     far: Far | None = None
     tier: TieredStore | None = None
