@@ -42,10 +42,12 @@ class Tracking:
         self._prefix = prefix
         self._place = place
         self._connection: Any = None
+        self._moves = 0
 
     async def open(self) -> None:
         """Connect, and return when the server tracks; StoreRefused where it does not."""
         connection: Any
+        self._moves = self._connections.moves
         try:
             connection = self._connection = self._connections.make(protocol=3)
             await self._connect(connection)
@@ -73,6 +75,9 @@ class Tracking:
 
     async def ask(self) -> None:
         """Send a read of the stamp."""
+        if self._moves != self._connections.moves:
+            # This one may go on for ever with a server that nobody writes to any more.
+            raise StoreUnavailable("tracking: look-ups go to another server by now")
         try:
             await self._send(b"MGET", self._place)
         except Exception as error:

@@ -20,6 +20,8 @@ from asgi_cache.stores import RESPONSE_SLOT, GuardedStore, watching
 from asgi_cache.stores.base import Changed, Watched
 from asgi_cache.stores.bodies import APART_BYTES, body_place
 from asgi_cache.stores.watching import LEASE
+from tests.faults.relay import relayed
+from tests.servers import RedisServer
 from tests.stores.records import stored_response
 from tests.stores.wire import answer_handshake, read_command, serving, until
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from asgi_cache.model import Stamp
-    from tests.servers import RedisServer
 
 TARGET, KEY = b"shop.example/", b"https shop.example/"
 STAMP = b"t" + TARGET
@@ -186,6 +187,52 @@ async def test_x19_the_listener_is_killed_and_then_purged(
             assert time.monotonic() < deadline
             await asyncio.sleep(0)
     await purger.aclose()
+
+
+@pytest.mark.parametrize("found", ["by its address", "by what it says"])
+async def test_x16_the_channel_leads_to_a_server_that_has_been_left(
+    server: RedisServer, namespace: str, found: str
+) -> None:
+    """It lives on, answers, and hears of nothing: what is purged on the new one goes near, too."""
+    old: Any
+    new: Any
+    async with (
+        relayed(server.port) as relay,
+        Redis.from_url(server.url) as old,
+        Redis.from_url(relay.url) as ours,
+    ):
+        with RedisServer() as successor:
+            new = Redis.from_url(successor.url)
+            await old.config_set("repl-diskless-sync-delay", "0")
+            await new.execute_command("REPLICAOF", "127.0.0.1", str(server.port))
+            tier = TieredStore(MemoryStore(2**20), GuardedStore(RedisStore(ours, namespace)))
+            await tier.settle(NAMES, LIFE)
+            await tier.write(TARGET, KEY, {0: stored_response(time.time() + 600)}, NAMES)
+            await held(tier)
+            async with asyncio.timeout(10):
+                while await new.dbsize() < len(NAMES) + 1:  # noqa: ASYNC110 - sets no event
+                    await asyncio.sleep(0.01)
+            await new.execute_command("REPLICAOF", "NO", "ONE")
+            if found == "by its address":
+                ours.connection_pool.connection_kwargs["port"] = successor.port
+                redis: Any = tier.far.store  # type: ignore[attr-defined]
+                redis._connections.joining().line.end(ConnectionResetError())
+            else:
+                relay.upstream = successor.port
+                await old.execute_command("REPLICAOF", "127.0.0.1", "1")
+                with pytest.raises(StoreRefused):
+                    await tier.remove(TARGET, b"another", 0)
+            await tier.remove(TARGET, b"another", 0)
+            others = RedisStore(successor.url, namespace)
+            await others.replace([STAMP], [], LIFE)
+            await asyncio.sleep(LEASE)
+            await tier.for_request().read(TARGET, KEY, RESPONSE_SLOT, NAMES)
+            await held(tier)
+            _, stamps = await tier.for_request().read(TARGET, KEY, RESPONSE_SLOT, NAMES)
+            assert list(stamps) == await others.settle(NAMES, LIFE)
+            await tier.aclose()
+            await others.aclose()
+            await new.aclose()
 
 
 async def listener(client: Any) -> str:
