@@ -47,7 +47,7 @@ LAYERS: Final = (
         *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
         *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
         *("stores.tracking", "stores.cells", "stores.watching", "stores.tiered", "stores.writing"),
-        *("stores.fencing", "stores.zstd"),
+        *("stores.fencing", "stores.zstd", "stores.readings"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -96,7 +96,7 @@ PARTS_OF_A_STORE: Final = {
     ),
     "stores.redis": (
         *("stores.joining", "stores.lookups", "stores.places", "stores.resp"),
-        "stores.writing",
+        *("stores.readings", "stores.writing"),
     ),
     "stores.connections": ("stores.deadlines", "stores.joining", "stores.pooled", "stores.resp"),
     "stores.joining": ("stores.deadlines", "stores.line", "stores.resp"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import httpx
 import pytest
+from redis import Redis
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -471,6 +472,31 @@ def test_check_shows_each_setting_and_its_source(
     ]
     assert "/admin = false" in out
     assert re.search(rf"^store: {redis_url} answers in \d+\.\d ms$", out, re.MULTILINE)
+    assert out.endswith("\nnear tier: on\n")
+
+
+def test_check_says_that_there_is_no_near_tier(
+    call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    monkeypatch.setenv("ASGI_CACHE_NEAR_BYTES", "0")
+    code, out, error = call("check", "--store", redis_url)
+    assert (code, error) == (0, "")
+    assert "\nnear tier: none\n" in out
+
+
+def test_check_says_that_the_near_tier_is_off(
+    call: Callable[..., Outcome], redis_url: str, namespace: str
+) -> None:
+    with Redis.from_url(redis_url) as client:
+        user = (namespace, "on", ">hunter2", "~*", "&*", "+@all", "-client|tracking")
+        client.execute_command("ACL", "SETUSER", *user)
+        url = redis_url.replace("redis://", f"redis://{namespace}:hunter2@")
+        code, out, error = call("check", "--store", url)
+        client.execute_command("ACL", "DELUSER", namespace)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "(from command line) answers, but the near tier (near_bytes = 67108864) is off" in error
+    assert "NoPermission" in error
+    assert "hunter2" not in error
 
 
 def test_check_reads_pyproject_and_the_file_that_is_named(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import shlex
 import sys
 from collections.abc import Mapping
@@ -78,12 +79,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Show the settings in force and whether the store answers."""
+    """Show the settings in force and whether the store answers, and the near tier is on."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     settings, sources = load_settings(options)
+    # What the library logs of a store that fails is what is said here, once.
+    logging.getLogger("asgi_cache").addHandler(logging.NullHandler())
     answer = answer_of(settings, sources["store"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("setting", no_wrap=True)
@@ -104,7 +107,7 @@ def answer_of(settings: Settings, source: str) -> str:
     seconds = asyncio.run(seconds_to_answer(settings, f" (from {source})"))
     answer = f"answers in {seconds * 1e3:.1f} ms"
     if seconds <= settings.store_timeout:
-        return answer
+        return f"{answer}\nnear tier: {asyncio.run(near_tier(settings, source))}"
     return (
         f"{answer}, after store_timeout ({settings.store_timeout:g} s): requests would go on "
         "without the cache"
@@ -195,6 +198,30 @@ async def seconds_to_answer(settings: Settings, named: str = "") -> float:
         raise CommandError(f"the store {shown}{named} does not answer: {reason}") from None
     finally:
         await close(cache)
+
+
+async def near_tier(settings: Settings, source: str) -> str:
+    """What there is to say of the near tier in front of a store, named by *source*, that answers.
+
+    Raises CommandError where it is off.
+    """
+    cache = Cache(settings)
+    try:
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while (health := cache.health()).near == "off" and health.near_error is None:
+                    await cache.store.read(UNUSED, UNUSED, RESPONSE_SLOT, ())
+                    await asyncio.sleep(0.01)
+    finally:
+        await close(cache)
+    if health.near != "off":
+        return health.near
+    reason = health.near_error or f"no proof within {PATIENCE:g} s that changes are told"
+    raise CommandError(
+        f"the store {settings.shown()['store']} (from {source}) answers, but the near tier "
+        f"(near_bytes = {settings.near_bytes}) is off: {reason}. Requests go on, and every look-up "
+        "asks the store; near_bytes = 0 says that this is meant."
+    )
 
 
 async def close(cache: Cache) -> None:

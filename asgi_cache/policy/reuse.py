@@ -26,7 +26,8 @@ CLOCK_SLACK: Final = 60.0
 """Seconds that a response may seem to come from the future: beyond, a clock was put right."""
 
 LONGEST_REMEMBERED: Final = 1024
-"""Bytes of a key; a longer one's request is screened anew: bounds what a stranger makes it hold."""
+"""Bytes of a key, or of a query, of which a key may have little; what is longer is screened anew:
+bounds what a stranger makes it hold."""
 
 CACHED_METHODS: Final = frozenset({"GET", "HEAD"})
 
@@ -138,7 +139,8 @@ def screen_anew(
     ):
         return look_closer(screened, settings)
     # Here no value of a field but Host has had a part; a shape that is not held is a long one.
-    if len(key) <= LONGEST_REMEMBERED and names in plan.shapes:
+    longest = max(len(key), len(request.query))
+    if longest <= LONGEST_REMEMBERED and names in plan.shapes:
         plan.remember(seen, screened[1:])
     return screened
 

@@ -77,6 +77,9 @@ class Connections:
         self.offset = 0.0
         """Seconds that the server's clock is ahead, known when :attr:`offset_is_known`."""
         self.offset_is_known = False
+        self.moves = 0
+        """How often another server than before was found to be the one that is meant."""
+        self._peer: object = None
         # No WeakKeyDictionary: connections refer to their loop, so no loop would ever leave it.
         self._by_loop: dict[asyncio.AbstractEventLoop, _LoopConnections] = {}
         self._pid = os.getpid()
@@ -139,6 +142,7 @@ class Connections:
             if isinstance(reply, ResponseError):
                 if isinstance(reply, ReadOnlyError):
                     # By now its address may lead to another server.
+                    self.moves += 1
                     await self._of_this_loop().renew()
                 refused = operation not in READING and is_refusal(reply)
                 kind = StoreRefused if refused else StoreUnavailable
@@ -195,6 +199,14 @@ class Connections:
         if not (self.offset_is_known and least <= self.offset <= most):
             self.offset = (least + most) / 2
         self.offset_is_known = True
+
+    def reached(self, connection: Any) -> None:
+        """Note where a new connection leads."""
+        ask = getattr(getattr(connection, "_writer", None), "get_extra_info", None)
+        peer = None if ask is None else ask("peername")
+        if self._peer not in (None, peer):
+            self.moves += 1
+        self._peer = peer
 
     def _of_this_loop(self) -> _LoopConnections:
         self.leave_parent()
@@ -287,6 +299,7 @@ class _LoopConnections:
         try:
             async with asyncio.timeout(self._connect_timeout):
                 await connection.connect()
+            self._connections.reached(connection)
         except BaseException:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)

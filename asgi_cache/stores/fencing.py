@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 # KEYS: the lease; then those that are set; then those that are removed; all in one slot.
 # ARGV: the token; the channel, and what to say on it; for each that is set its value, and how long
 #       it lives in milliseconds.
-# Returns 1; 0 where the lease is not the token's, and then nothing was done.
+# Returns 1; 0 where the lease is not the token's, and then nothing was done. A server without
+# memory refuses the first SET, and nobody is told then that something was stored.
 _SCRIPT: Final = b"""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('PUBLISH', ARGV[2], ARGV[3])
 local sets = (#ARGV - 3) / 2
 for at = 1, sets do
   redis.call('SET', KEYS[1 + at], ARGV[2 + 2 * at], 'PX', ARGV[3 + 2 * at])
 end
+redis.call('PUBLISH', ARGV[2], ARGV[3])
 for at = sets + 2, #KEYS do redis.call('UNLINK', KEYS[at]) end
 redis.call('UNLINK', KEYS[1])
 return 1

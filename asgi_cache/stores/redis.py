@@ -24,6 +24,7 @@ from asgi_cache.stores.joining import PATIENCE
 from asgi_cache.stores.leases import RedisLeases
 from asgi_cache.stores.lookups import LookUps, Memo
 from asgi_cache.stores.places import Places
+from asgi_cache.stores.readings import Readings
 from asgi_cache.stores.sealing import Seals
 from asgi_cache.stores.stamping import milliseconds, new_stamp, stamp_of
 from asgi_cache.stores.tracking import Tracking
@@ -84,6 +85,7 @@ class RedisStore:
         self._compress_bytes = compress_bytes
         self._seals = Seals(secrets) if secrets else None
         self._memo = Memo()
+        self._readings = Readings(self._with_body)
         self._turn: LookUps | None = None
         """Those of a turn that may still be under way: a short cut past ``connections``."""
         self.record_place = places.record
@@ -125,7 +127,7 @@ class RedisStore:
         records = list(found.records)
         for at, head in enumerate(records):
             if type(head) is Detached:
-                records[at] = await self._with_body(head)
+                records[at] = await self._readings.of(head)
         return records
 
     async def _with_body(self, head: Detached) -> StoredResponse | None:

@@ -59,7 +59,7 @@ class TieredStore:
         self.far = far
         self.now: Callable[[], float] = far.now
         self.cells = Cells(near, inner)
-        self.watching = Watching(inner, self.cells, name, self._is_away)
+        self.watching = Watching(inner, self.cells, name, self._is_away, self._fails)
         self.for_request: Callable[[], Store] = partial(View, tier=self, now=self.now)
         """This store for one request: what that waits for comes out of one budget. No call."""
         self.far_for_request: Callable[[], Store] = (
@@ -130,6 +130,10 @@ class TieredStore:
     def _is_away(self) -> bool:
         breaker: Any = getattr(self.far, "breaker", None)
         return breaker is not None and breaker.is_open
+
+    def _fails(self) -> bool:
+        breaker: Any = getattr(self.far, "breaker", None)
+        return breaker is not None and breaker.troubled
 
 
 class View(SimpleNamespace, Budgeted, Doubted):

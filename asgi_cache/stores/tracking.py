@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from asgi_cache.errors import StoreRefused, StoreUnavailable
 from asgi_cache.stores.base import Changed
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from asgi_cache.stores.connections import Connections
 
 INVALIDATE = b"invalidate"
+NO_RESP3: Final = ("unknown command", "NOPROTO ")
+"""How a server says that it does not know HELLO, or version 3 of its protocol."""
 
 
 class Tracking:
@@ -40,26 +42,42 @@ class Tracking:
         self._prefix = prefix
         self._place = place
         self._connection: Any = None
+        self._moves = 0
 
     async def open(self) -> None:
         """Connect, and return when the server tracks; StoreRefused where it does not."""
         connection: Any
+        self._moves = self._connections.moves
         try:
             connection = self._connection = self._connections.make(protocol=3)
-            await connection.connect()
+            await self._connect(connection)
             # A nil push could not be told from a nil reply otherwise.
             connection._parser.set_invalidation_push_handler(_taken)
             await self._send(b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX", self._prefix)
             reply = await connection.read_response(timeout=math.inf)
         except ResponseError as error:
             raise StoreRefused(self._connections.text("tracking", error)) from None
+        except StoreUnavailable:
+            raise
         except Exception as error:
             raise StoreUnavailable(self._connections.text("tracking", error)) from None
         if reply != b"OK":
             raise StoreUnavailable("tracking: an impossible reply")
 
+    async def _connect(self, connection: Any) -> None:
+        try:
+            await connection.connect()
+        except ResponseError as error:
+            if str(error).startswith(NO_RESP3) or isinstance(error, NoPermissionError):
+                raise
+            # A database that does not exist, say, which every connection meets.
+            raise StoreUnavailable(self._connections.text("tracking", error)) from None
+
     async def ask(self) -> None:
         """Send a read of the stamp."""
+        if self._moves != self._connections.moves:
+            # This one may go on for ever with a server that nobody writes to any more.
+            raise StoreUnavailable("tracking: look-ups go to another server by now")
         try:
             await self._send(b"MGET", self._place)
         except Exception as error:

@@ -60,11 +60,16 @@ logger = logging.getLogger("asgi_cache")
 class Watching:
     """Keeps a channel of *watched*, and *cells* right by it, once :meth:`ensure` has been called.
 
-    *name*: the stamp to ask for. *is_away* says whether the store is left alone at the moment.
+    *name*: the stamp to ask for. *is_away*: the store is left alone. *fails*: all of it does.
     """
 
     def __init__(
-        self, watched: Watched, cells: Cells, name: bytes, is_away: Callable[[], bool]
+        self,
+        watched: Watched,
+        cells: Cells,
+        name: bytes,
+        is_away: Callable[[], bool],
+        fails: Callable[[], bool],
     ) -> None:
         self.lease_until = 0.0
         """By ``time.monotonic()``: until then a cell may be believed, in the process :attr:`pid`.
@@ -79,7 +84,8 @@ class Watching:
         self._watched = watched
         self._cells = cells
         self._name = name
-        self._is_away = is_away
+        self.is_away = is_away
+        self._fails = fails
         self._turn: _Turn | None = None
         self._lock = ProcessLock()
         self._inherited: list[_Turn] = []
@@ -118,10 +124,6 @@ class Watching:
     def new_channel(self) -> Channel:
         """A channel, not open yet."""
         return self._watched.channel(self._name)
-
-    def is_away(self) -> bool:
-        """Whether the store is left alone, so that there is no use in trying."""
-        return self._is_away()
 
     # ------------------------------------------------------------------ said by the turn
 
@@ -162,18 +164,19 @@ class Watching:
     def failed(self, turn: _Turn, error: Exception) -> None:
         """No channel came about.
 
-        It is said once, unless all of the store is away: that is said elsewhere.
+        It is said once, unless all of the store fails: that is said elsewhere.
         """
         if self._turn is not turn:
             return
         self._failures += 1
-        self.error = str(error) or type(error).__name__
-        if isinstance(error, StoreRefused) or (self._failures > 1 and not self._is_away()):
+        self.error = str(error) or f"tracking: no channel within {OPENING:g} s"
+        if isinstance(error, StoreRefused) or (self._failures > 1 and not self._fails()):
             if not self._is_told:
-                logger.warning("the near tier is off, and every look-up asks the store: %s", error)
+                logger.warning(
+                    "the near tier (near_bytes) is off, and every look-up asks the store: %s",
+                    self.error,
+                )
             self._is_told = True
-
-    # ------------------------------------------------------------------
 
     def _end(self, turn: _Turn) -> None:
         self.lost(turn)
@@ -240,6 +243,8 @@ class _Turn:
                 self._watching.failed(self, error)
                 pause = RETRY
             pause += RETRY / 5 * random.random()  # noqa: S311 - spreads load, keeps no secret
+            if self.task.cancelling():  # which the loss of the channel, in that moment, has hidden
+                return
 
     async def _follow(self) -> None:
         """Open a channel and take what it tells, until it is lost."""

@@ -438,6 +438,16 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(warm.plan.screened) == 1
 
 
+def test_what_folding_takes_out_of_a_query_is_not_held_either() -> None:
+    """A key may have little of it."""
+    warm = Settings(paths={"/x": Rule(ttl=60, query=["q"])})
+    target = "/x?q=1&n=" + "x" * (LONGEST_REMEMBERED - 6)
+    for longer in (target, target + "x"):
+        screened = looked_up(request(longer), warm)
+        assert screened.query == b"q=1"
+    assert [len(query) for *_, query, _, _ in warm.plan.screened] == [LONGEST_REMEMBERED]
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
+from asgi_cache.errors import StoreRefused
 from asgi_cache.stores import RedisStore
-from asgi_cache.stores.base import RESPONSE_SLOT
+from asgi_cache.stores.base import LEFT, RESPONSE_SLOT
 from tests.stores.records import stored_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from asgi_cache.model import Record, StoredResponse
+    from tests.servers import RedisServer
 
 TARGET, KEY, PLACE = b"target", b"key", b"p" * 32
 LIFE = 60.0
@@ -90,6 +92,22 @@ async def test_those_who_wait_are_told(store: RedisStore) -> None:
     async with await store.leases.listen(TARGET, PLACE) as listening:
         assert await store.write_leased(TARGET, KEY, {0: response(b"one")}, (), PLACE, b"token")
         assert await listening.next(5) == b"1"
+
+
+async def test_nobody_is_told_of_what_the_server_has_no_memory_for(
+    server: RedisServer, namespace: str
+) -> None:
+    store = RedisStore(server.url, namespace)
+    assert await store.leases.take(TARGET, PLACE, b"token", LIFE)
+    async with await store.leases.listen(TARGET, PLACE) as listening:
+        async with Redis.from_url(server.url) as client:
+            await client.config_set("maxmemory", "1")
+            with pytest.raises(StoreRefused):
+                await store.write_leased(TARGET, KEY, {0: response(b"one")}, (), PLACE, b"token")
+            await client.config_set("maxmemory", "0")
+        await store.leases.release(TARGET, PLACE, b"token", LEFT)
+        assert await listening.next(5) == LEFT
+    await store.aclose()
 
 
 async def test_what_has_ended_is_removed(store: RedisStore) -> None:

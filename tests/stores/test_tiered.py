@@ -372,7 +372,7 @@ async def test_it_is_off_where_the_server_refuses_and_says_so_once(
         assert not await near(tier)
         assert len(far.channels) == 1  # not asked again soon
     assert [record.message for record in caplog.records] == [
-        "the near tier is off, and every look-up asks the store: tracking: NOPERM"
+        "the near tier (near_bytes) is off, and every look-up asks the store: tracking: NOPERM"
     ]
 
 
@@ -390,7 +390,7 @@ async def test_it_comes_back_by_itself(
     await look(tier.for_request())
     assert await near(tier)
     off, on = (record.message for record in caplog.records)
-    assert off.startswith("the near tier is off, and every look-up asks the store: ")
+    assert off.startswith("the near tier (near_bytes) is off, and every look-up asks the store: ")
     assert on == "the near tier is on again"
 
 
@@ -429,6 +429,22 @@ async def test_closing_ends_it_until_it_is_used_again(tier: TieredStore, far: Fa
     await until(lambda: tier.watching.is_alive)
     await look(tier.for_request())
     assert await near(tier)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_o04_it_ends_also_where_the_channel_is_lost_in_that_moment(
+    far: Far, turns: int
+) -> None:
+    """Redis and the app are told to end together: the app must not wait for its task for ever."""
+    async with tiered(far) as tier:
+        assert tier.watching._turn is not None
+        task = tier.watching._turn.task
+        far.channel_now.cut()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done == {task}
 
 
 def test_o02_the_next_event_loop_takes_over(clock: Clock) -> None:

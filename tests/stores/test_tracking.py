@@ -16,10 +16,12 @@ from redis.exceptions import OutOfMemoryError
 import asgi_cache
 from asgi_cache import Cache, MemoryStore, RedisStore, TieredStore
 from asgi_cache.errors import StoreRefused, StoreUnavailable
-from asgi_cache.stores import RESPONSE_SLOT, GuardedStore
+from asgi_cache.stores import RESPONSE_SLOT, GuardedStore, watching
 from asgi_cache.stores.base import Changed, Watched
 from asgi_cache.stores.bodies import APART_BYTES, body_place
 from asgi_cache.stores.watching import LEASE
+from tests.faults.relay import relayed
+from tests.servers import RedisServer
 from tests.stores.records import stored_response
 from tests.stores.wire import answer_handshake, read_command, serving, until
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from asgi_cache.model import Stamp
-    from tests.servers import RedisServer
 
 TARGET, KEY = b"shop.example/", b"https shop.example/"
 STAMP = b"t" + TARGET
@@ -188,6 +189,52 @@ async def test_x19_the_listener_is_killed_and_then_purged(
     await purger.aclose()
 
 
+@pytest.mark.parametrize("found", ["by its address", "by what it says"])
+async def test_x16_the_channel_leads_to_a_server_that_has_been_left(
+    server: RedisServer, namespace: str, found: str
+) -> None:
+    """It lives on, answers, and hears of nothing: what is purged on the new one goes near, too."""
+    old: Any
+    new: Any
+    async with (
+        relayed(server.port) as relay,
+        Redis.from_url(server.url) as old,
+        Redis.from_url(relay.url) as ours,
+    ):
+        with RedisServer() as successor:
+            new = Redis.from_url(successor.url)
+            await old.config_set("repl-diskless-sync-delay", "0")
+            await new.execute_command("REPLICAOF", "127.0.0.1", str(server.port))
+            tier = TieredStore(MemoryStore(2**20), GuardedStore(RedisStore(ours, namespace)))
+            await tier.settle(NAMES, LIFE)
+            await tier.write(TARGET, KEY, {0: stored_response(time.time() + 600)}, NAMES)
+            await held(tier)
+            async with asyncio.timeout(10):
+                while await new.dbsize() < len(NAMES) + 1:  # noqa: ASYNC110 - sets no event
+                    await asyncio.sleep(0.01)
+            await new.execute_command("REPLICAOF", "NO", "ONE")
+            if found == "by its address":
+                ours.connection_pool.connection_kwargs["port"] = successor.port
+                redis: Any = tier.far.store  # type: ignore[attr-defined]
+                redis._connections.joining().line.end(ConnectionResetError())
+            else:
+                relay.upstream = successor.port
+                await old.execute_command("REPLICAOF", "127.0.0.1", "1")
+                with pytest.raises(StoreRefused):
+                    await tier.remove(TARGET, b"another", 0)
+            await tier.remove(TARGET, b"another", 0)
+            others = RedisStore(successor.url, namespace)
+            await others.replace([STAMP], [], LIFE)
+            await asyncio.sleep(LEASE)
+            await tier.for_request().read(TARGET, KEY, RESPONSE_SLOT, NAMES)
+            await held(tier)
+            _, stamps = await tier.for_request().read(TARGET, KEY, RESPONSE_SLOT, NAMES)
+            assert list(stamps) == await others.settle(NAMES, LIFE)
+            await tier.aclose()
+            await others.aclose()
+            await new.aclose()
+
+
 async def listener(client: Any) -> str:
     """The id of the youngest connection that tracks."""
     listed = await client.client_list()
@@ -217,7 +264,8 @@ async def refused(url: str, namespace: str, caplog: pytest.LogCaptureFixture) ->
     assert (health.available, health.near) == (True, "off")
     await cache.aclose()
     (line,) = [record.message for record in caplog.records]
-    assert line == f"the near tier is off, and every look-up asks the store: {health.near_error}"
+    begins = "the near tier (near_bytes) is off, and every look-up asks the store: "
+    assert line == f"{begins}{health.near_error}"
     return str(health.near_error)
 
 
@@ -255,6 +303,29 @@ async def test_a_server_that_does_not_know_resp_3(
 
     async with serving(handler) as url:
         assert "unknown command" in await refused(url, namespace, caplog)
+
+
+@pytest.mark.parametrize("wrong", ["port", "password", "database"])
+async def test_what_ails_the_store_is_not_said_of_the_near_tier_as_well(
+    server: RedisServer,
+    namespace: str,
+    wrong: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "RETRY", 0.01)
+    url = {
+        "port": "redis://127.0.0.1:1/0",
+        "password": server.url.replace("redis://", "redis://nobody:pass-word@"),
+        "database": server.url.replace("/0", "/99"),
+    }[wrong]
+    guarded = GuardedStore(RedisStore(url, namespace), timeout=30, request_timeout=60)
+    tier = TieredStore(MemoryStore(2**20), guarded)
+    with pytest.raises(StoreUnavailable):
+        await tier.read(TARGET, KEY, RESPONSE_SLOT, NAMES)
+    await until(lambda: tier.watching._failures > 2)
+    await tier.aclose()
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["the store failed"]
 
 
 @pytest.mark.parametrize(
