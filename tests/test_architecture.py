@@ -47,7 +47,7 @@ LAYERS: Final = (
         *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
         *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
         *("stores.tracking", "stores.cells", "stores.watching", "stores.tiered", "stores.writing"),
-        *("stores.fencing", "stores.zstd"),
+        *("stores.fencing", "stores.soundness", "stores.zstd"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -94,6 +94,7 @@ PARTS_OF_A_STORE: Final = {
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
         "stores.operations",
     ),
+    "stores.codec": ("stores.soundness",),
     "stores.redis": (
         *("stores.joining", "stores.lookups", "stores.places", "stores.resp"),
         "stores.writing",
