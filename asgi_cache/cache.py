@@ -140,7 +140,8 @@ class Cache:
 
     def noted(self, screened: Screened) -> Refusal | None:
         """What :meth:`note` remembered."""
-        return self._notes.refusals.get(screened.key, self.now())
+        refusals = self._notes.refusals
+        return refusals.get(screened.key, self.now()) if refusals.held else None
 
     def note_alone(self, screened: Screened) -> None:
         """Remember for two minutes that there is no use in waiting for this key's fills."""
@@ -148,10 +149,10 @@ class Cache:
 
     def goes_alone(self, screened: Screened) -> bool:
         """What :meth:`note` or :meth:`note_alone` remembered."""
-        now = self.now()
-        return bool(
-            self._notes.alone.get(screened.key, now) or self._notes.refusals.get(screened.key, now)
-        )
+        alone, key = self._notes.alone, screened.key
+        if alone.held and alone.get(key, self.now()):
+            return True
+        return self.noted(screened) is not None
 
     def draw(self) -> float:
         """A number from [0, 1) for ``ttl_jitter``."""

@@ -109,9 +109,10 @@ class Reply:
 
     async def send(self, message: Message) -> None:
         """Pass on a message of the app other than its start."""
-        await self.drained()
-        if self._pump is not None and self._pump.error is not None:
-            raise self._pump.error
+        if self._pump is not None:
+            await self._pump.drained()
+            if self._pump.error is not None:
+                raise self._pump.error
         if not self._answered:
             await self._send(message)
 
