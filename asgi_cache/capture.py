@@ -52,6 +52,7 @@ class Capture:
         *,
         hidden: bool,
         conditional: bool = False,
+        admission: Admission | None = None,
     ) -> None:
         selection = turn.selection
         self.cache = cache
@@ -72,7 +73,7 @@ class Capture:
         self.is_background = decision is None
         """No client waits: what is not to be stored is of no use."""
         self._available = selection.available
-        self._admission = Admission(cache, screened, selection, folded, hidden=hidden)
+        self._admission = admission or Admission(cache, screened, selection, folded, hidden=hidden)
         self._reply = Reply(
             cache,
             send,
@@ -126,7 +127,7 @@ class Capture:
         if head is not None and await self._is_answered(head):
             return
         self._start = message
-        outcome = self._judge(head, message)
+        outcome = self.refusal or judged(self._admission, head, message)
         if isinstance(outcome, Refusal):
             await self._on_refusal(outcome, head)
             if outcome is Refusal.TOO_LARGE and head is not None and head.status in ANSWERS:
@@ -142,15 +143,6 @@ class Capture:
             self.phase = Phase.HELD
         else:
             await self._pass_start()
-
-    def _judge(self, head: ResponseHead | None, message: Message) -> StoredResponse | Refusal:
-        if self.refusal is not None:
-            return self.refusal
-        if head is None:
-            return Refusal.MALFORMED
-        if message.get("trailers"):
-            return Refusal.EXTENSION
-        return self._admission.judge(head)
 
     async def _on_body(self, message: Message) -> None:
         last, held = not message.get("more_body", False), self.phase is Phase.HELD
@@ -306,3 +298,12 @@ class Capture:
             # The client is gone; those who wait are not.
             if stored is None or not self.filling.has_followers:
                 raise
+
+
+def judged(
+    admission: Admission, head: ResponseHead | None, message: Message
+) -> StoredResponse | Refusal:
+    """What *admission* says of *head*, that of *message*; ``None``: it is malformed."""
+    if head is None:
+        return Refusal.MALFORMED
+    return Refusal.EXTENSION if message.get("trailers") else admission.judge(head)

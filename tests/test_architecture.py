@@ -66,6 +66,7 @@ LAYERS: Final = (
             "passing",
         ),
         *("reply", "capture", "validating", "standing", "heads", "anonymous", "following"),
+        "trying",
         "fetching",
         "revalidating",
     ),
