@@ -51,6 +51,7 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 """§3.1, with RFC 9110 §7.6.1; what ``Connection`` names comes on top."""
+NEVER_STORED: Final = HOP_BY_HOP | {b"age"}
 
 ENDLESS_MEDIA_TYPES: Final = (b"text/event-stream", b"multipart/x-mixed-replace")
 
@@ -233,7 +234,8 @@ def as_stored(
     revalidate_seconds, error_seconds = stale_windows(caching, rule, settings)
     revalidate_until = fresh_until + revalidate_seconds if revalidate_seconds else fresh_until
     error_until = fresh_until + error_seconds if error_seconds else fresh_until
-    kept = ResponseHead(head.status, stored_lines(head, caching, settings))
+    lines = stored_lines(head, caching, settings)
+    kept = head if len(lines) == len(head.lines) else ResponseHead(head.status, lines)
     etags = kept.values(b"etag")
     etag = parse_entity_tag(etags[0]) if len(etags) == 1 else None
     modified = kept.values(b"last-modified")
@@ -247,7 +249,7 @@ def as_stored(
     emitted, browser_ttl = emitted_cache_control(caching, lifetime, rule)
     return StoredResponse(
         status=head.status,
-        lines=tuple([line(*each) for each in emitted + kept.lines]),
+        lines=tuple([line(*each) for each in emitted + lines]),
         body=b"",
         generated_at=generated_at,
         fresh_until=fresh_until,
@@ -269,12 +271,16 @@ def as_stored(
 
 def stored_lines(head: ResponseHead, caching: Caching, settings: Settings) -> tuple[Line, ...]:
     """§3.1: the lines without what belongs to one connection, one exchange or one user."""
-    left_out = set(HOP_BY_HOP) | settings.plan.unstored_fields | {b"age"}
+    named: set[bytes] = set()
     for value in head.values(b"connection"):
-        left_out.update(split_list(value.lower()))
+        named.update(split_list(value.lower()))
     for directive in ("no-cache", "private"):
-        left_out.update(caching.directives.field_names(directive) or ())
-    return tuple(line for line in head.lines if line[0] not in left_out)
+        named.update(caching.directives.field_names(directive) or ())
+    left_out = NEVER_STORED.union(named) if named else NEVER_STORED
+    unstored = settings.plan.unstored_fields
+    return tuple(
+        [line for line in head.lines if line[0] not in left_out and line[0] not in unstored]
+    )
 
 
 def is_malformed_length(head: ResponseHead, size: int) -> bool:

@@ -293,8 +293,8 @@ class _BudgetedStore(Operations, Budgeted):
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
     ) -> _T:
-        budget = self.budget
-        seconds = min(self._guarded.timeout, budget.remaining)
+        guarded, budget = self._guarded, self.budget
+        seconds = min(guarded.timeout, budget.remaining)
         if seconds <= 0:
             raise StoreUnavailable(f"{operation}: this request has waited long enough")
         # The client has its bytes by then: a budget pays for a store that is slow, not for length.
@@ -302,7 +302,7 @@ class _BudgetedStore(Operations, Budgeted):
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            return await self._guarded.ask(seconds + extra, operation, method, *arguments)
+            return await guarded.ask(seconds + extra, operation, method, *arguments)
         finally:
             # What a blocked event loop added is not the store's.
             budget.remaining -= min(clock() - began, seconds)
