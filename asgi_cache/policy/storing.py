@@ -139,11 +139,9 @@ def forbidden(
         return Refusal.STATUS
     if not 200 <= status <= 599 or status in (206, 304):
         return Refusal.STATUS
-    if any(
-        value.partition(b";")[0].strip().lower() in ENDLESS_MEDIA_TYPES
-        for value in head.values(b"content-type")
-    ):
-        return Refusal.MEDIA_TYPE
+    for value in head.values(b"content-type"):
+        if value.partition(b";")[0].strip().lower() in ENDLESS_MEDIA_TYPES:
+            return Refusal.MEDIA_TYPE
     if exchange.authorization and not authorized(caching, settings):
         return Refusal.NOT_SHARED
     if exchange.personal and not said_shared(caching):
@@ -197,10 +195,11 @@ def nominated_names(
 
     A member that names no field may mean anything: it reads as ``*``. Too long a Vary is not read.
     """
-    if sum(map(len, head.values(b"vary"))) > MAX_PARSED_BYTES:
+    varies = head.values(b"vary")
+    if varies and sum(map(len, varies)) > MAX_PARSED_BYTES:
         return Refusal.VARY_TOO_MANY
     names = set(exchange.known_names)
-    for value in head.values(b"vary"):
+    for value in varies:
         for member in split_list(value):
             if is_any(member) or not is_field_name(member):
                 return Refusal.VARY_ANY
@@ -211,7 +210,8 @@ def nominated_names(
         names.update(lower_names(rule.vary), (ACCEPT_LANGUAGE,) if rule.languages else ())
     if any(map(settings.plan.is_credential, names)):
         return Refusal.VARY_CREDENTIALS
-    if any(value.strip() != b"*" for value in head.values(b"access-control-allow-origin")):
+    origins = head.values(b"access-control-allow-origin")
+    if origins and any(value.strip() != b"*" for value in origins):
         names.add(b"origin")
     if head.values(b"content-encoding"):
         names.add(ACCEPT_ENCODING)
