@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from asgi_cache.model import EntityTag, StoredResponse
+from asgi_cache.model import EntityTag, StoredResponse, with_body
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.emission import generated_etag, with_length
 from asgi_cache.policy.freshness import caching_of, corrected_initial_age
@@ -161,8 +161,8 @@ def completed(
     *tagged*.
     """
     lines = with_length(stored.lines, stored.status, len(body))
-    if not tagged:
-        return replace(stored, body=body, lines=lines, stamps=stamps)
-    line = generated_etag(body)
-    tag = EntityTag(True, line[1][3:-1])
-    return replace(stored, body=body, lines=(*lines, line), etag=tag, stamps=stamps)
+    tag = stored.etag
+    if tagged:
+        line = generated_etag(body)
+        tag, lines = EntityTag(True, line[1][3:-1]), (*lines, line)
+    return with_body(stored, lines, body, tag, stamps)

@@ -91,13 +91,14 @@ async def run_here(
         receive = replay.first if capture.conditional else replay.watched
         await app(scope, receive, capture.send)
     except Exception as error:
-        if capture.refused.done() or capture.was_cut:
-            return not capture.refused.done()
+        if capture.is_refused or capture.was_cut:
+            return not capture.is_refused
         if not await stands_in(capture, error):
             raise
-    if capture.refused.done():
+    if capture.is_refused:
         return False
-    await capture.flush()
+    if capture.phase is Phase.HELD:
+        await capture.flush()
     return True
 
 
@@ -113,7 +114,7 @@ async def run_apart(
     run = asyncio.ensure_future(app(scope, replay.first, capture.send))
     try:
         await asyncio.wait({run, capture.refused}, return_when=asyncio.FIRST_COMPLETED)
-        if capture.refused.done():
+        if capture.is_refused:
             await asyncio.wait({run}, timeout=GRACE_SECONDS)
     except asyncio.CancelledError:
         # As without us: the app has cleaned up before its caller goes on.
@@ -125,7 +126,7 @@ async def run_apart(
             capture.abandon()
             run.cancel()
         run.add_done_callback(drop_outcome)
-    if capture.refused.done():
+    if capture.is_refused:
         return False
     if capture.was_cut:
         return True

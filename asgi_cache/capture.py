@@ -2,7 +2,7 @@
 
 Chunks go to the client as they come. Where the fill is anonymous and hid something, nothing has
 reached the client before the response is known to be one that it may have; else :attr:`refused`
-is set and the driver runs the request a second time.
+is done and the driver runs the request a second time.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from asgi_cache.policy.reuse import Screened
     from asgi_cache.stores.base import Store
 
+NO_HEAD: Final = ResponseHead(0, ())
 INFORMATIONAL: Final = frozenset({"http.response.early_hint", "http.response.debug"})
 
 
@@ -51,13 +52,15 @@ class Capture:
         *,
         hidden: bool,
         conditional: bool = False,
+        admission: Admission | None = None,
     ) -> None:
         selection = turn.selection
         self.cache = cache
         self.refusal: Refusal | None = None
         """Why nothing is stored; ``None`` as long as it may be."""
-        self.refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when a second run is due; only a fill that hid something comes to that."""
+        self.is_refused = False
+        """A second run is due; only a fill that hid something comes to that."""
+        self._refused: asyncio.Future[None] | None = None
         self.phase = Phase.AWAITED
         self.conditional = conditional
         """The app was asked whether what is stored still holds."""
@@ -70,7 +73,7 @@ class Capture:
         self.is_background = decision is None
         """No client waits: what is not to be stored is of no use."""
         self._available = selection.available
-        self._admission = Admission(cache, screened, selection, folded, hidden=hidden)
+        self._admission = admission or Admission(cache, screened, selection, folded, hidden=hidden)
         self._reply = Reply(
             cache,
             send,
@@ -80,7 +83,7 @@ class Capture:
             collapsed=turn.collapsed,
         )
         self._start: Message = {}
-        self._head = ResponseHead(0, ())
+        self._head = NO_HEAD
         self._stored: StoredResponse | None = None
         self.was_cut = False
         """The app was told that nobody waits for what it sends."""
@@ -89,7 +92,7 @@ class Capture:
 
     async def send(self, message: Message) -> None:
         """What the app gets as ``send``."""
-        if self.refused.done():
+        if self.is_refused:
             raise AbandonedRun("the answer of this run is not used")
         if self.phase is Phase.ANSWERED:
             if message.get("more_body", False):
@@ -124,7 +127,7 @@ class Capture:
         if head is not None and await self._is_answered(head):
             return
         self._start = message
-        outcome = self._judge(head, message)
+        outcome = self.refusal or judged(self._admission, head, message)
         if isinstance(outcome, Refusal):
             await self._on_refusal(outcome, head)
             if outcome is Refusal.TOO_LARGE and head is not None and head.status in ANSWERS:
@@ -133,25 +136,20 @@ class Capture:
         else:
             self._stored, self._head = outcome, head or self._head
             self.filling.announce(outcome)
-        await self._reply.pass_early()
+        if self._reply.early:
+            await self._reply.pass_early()
         if self._stored is not None and may_tag(self._stored, self._head, self.cache.settings):
             self._start = with_lines(message, ())  # the app may change its own meanwhile
             self.phase = Phase.HELD
         else:
             await self._pass_start()
 
-    def _judge(self, head: ResponseHead | None, message: Message) -> StoredResponse | Refusal:
-        if self.refusal is not None:
-            return self.refusal
-        if head is None:
-            return Refusal.MALFORMED
-        if message.get("trailers"):
-            return Refusal.EXTENSION
-        return self._admission.judge(head)
-
     async def _on_body(self, message: Message) -> None:
-        last = not message.get("more_body", False)
-        whole = self._take(message.get("body", b""), last)
+        last, held = not message.get("more_body", False), self.phase is Phase.HELD
+        whole: StoredResponse | Refusal | None = None
+        if self._stored is not None:
+            body = message.get("body", b"")
+            whole = self.filling.take(self._stored, self._head, body, last=last, tagged=held)
         if isinstance(whole, Refusal):
             await self._on_refusal(whole, self._head)
             self.drop(whole)
@@ -167,7 +165,6 @@ class Capture:
                 # A client that is slow, or gone, must not hold up the others.
                 await self._reply.later(message)
             return
-        cache, held = self.cache, self.phase is Phase.HELD
         self._stored = self.filling.complete(whole)
         self.phase = Phase.ENDED if last else Phase.WHOLE
         try:
@@ -177,7 +174,7 @@ class Capture:
         finally:
             # Also where the client has gone, or the app is cancelled because it has: the response
             # is whole. Servers say "disconnect" when a response ends, and some apps then stop.
-            await cache.shielded(self._keep())
+            await self.cache.shielded(self._keep())
 
     async def _on_other(self, message: Message) -> None:
         """A message that ends any storing: pathsend, trailers, push, or one out of order."""
@@ -186,13 +183,6 @@ class Capture:
             await self._pass_start()
         await self.filling.take_back()
         await self._reply.send(message)
-
-    def _take(self, body: object, last: bool) -> StoredResponse | Refusal | None:
-        """Add a chunk to the copy: see :meth:`Filling.take`."""
-        if self._stored is None:
-            return None
-        held = self.phase is Phase.HELD
-        return self.filling.take(self._stored, self._head, body, last=last, tagged=held)
 
     async def _keep(self, before: StoredResponse | None = None) -> None:
         refusal = await self.filling.keep(before)
@@ -238,7 +228,7 @@ class Capture:
         Raises :class:`AbandonedRun` where the request runs a second time.
         """
         self.drop(refusal)
-        if self.refused.done():
+        if self.is_refused:
             raise AbandonedRun("the answer of this run is not used")
 
     def drop(self, refusal: Refusal) -> None:
@@ -258,8 +248,19 @@ class Capture:
 
     def abandon(self) -> None:
         """End this run: nothing of it has been sent, and nothing will be."""
-        if not self.refused.done():
-            self.refused.set_result(None)
+        if not self.is_refused:
+            self.is_refused = True
+            if self._refused is not None:
+                self._refused.set_result(None)
+
+    @property
+    def refused(self) -> asyncio.Future[None]:
+        """Done when :attr:`is_refused`."""
+        if self._refused is None:
+            self._refused = asyncio.get_running_loop().create_future()
+            if self.is_refused:
+                self._refused.set_result(None)
+        return self._refused
 
     async def finish(self) -> None:
         """After the app has returned or raised: what is not complete will never be.
@@ -297,3 +298,12 @@ class Capture:
             # The client is gone; those who wait are not.
             if stored is None or not self.filling.has_followers:
                 raise
+
+
+def judged(
+    admission: Admission, head: ResponseHead | None, message: Message
+) -> StoredResponse | Refusal:
+    """What *admission* says of *head*, that of *message*; ``None``: it is malformed."""
+    if head is None:
+        return Refusal.MALFORMED
+    return Refusal.EXTENSION if message.get("trailers") else admission.judge(head)

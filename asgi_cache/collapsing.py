@@ -68,12 +68,13 @@ Suits: TypeAlias = "Callable[[StoredResponse], bool]"
 class Flight:
     """One fill that others may wait for; it ends once, and what comes later changes nothing."""
 
-    __slots__ = ("_close", "_followers", "_over", "lease", "shared_read")
+    __slots__ = ("_close", "_followers", "_has_ended", "_over", "lease", "shared_read")
 
     def __init__(self, close: Callable[[], None]) -> None:
         self._close = close
         self._followers: dict[asyncio.Future[Outcome], Suits] = {}
-        self._over = asyncio.Event()
+        self._has_ended = False
+        self._over: asyncio.Event | None = None
         self.lease: Lease | None = None
         """The right to it over all workers; ``None``: nobody asked."""
         self.shared_read: asyncio.Future[Mapping[bytes, Stamp | None]] | None = None
@@ -86,7 +87,7 @@ class Flight:
 
     async def follow(self, suits: Suits, seconds: float) -> Outcome:
         """Wait for the end, or for what makes waiting useless; *seconds* at most."""
-        if self._over.is_set():
+        if self._has_ended:
             return Outcome(Verdict.LEFT)
         told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._followers[told] = suits
@@ -100,7 +101,10 @@ class Flight:
 
     async def over(self) -> None:
         """Wait for the end, with somebody else's patience."""
-        await self._over.wait()
+        if not self._has_ended:
+            if self._over is None:
+                self._over = asyncio.Event()
+            await self._over.wait()
 
     def announce(self, stored: StoredResponse) -> None:
         """The head of the response is known: let those go that have no use for it."""
@@ -126,9 +130,11 @@ class Flight:
         self._end(Outcome(Verdict.LEFT))
 
     def _end(self, outcome: Outcome) -> None:
-        if self._over.is_set():
+        if self._has_ended:
             return
-        self._over.set()
+        self._has_ended = True
+        if self._over is not None:
+            self._over.set()
         self._close()
         if self.lease is not None and outcome.verdict is not Verdict.COMPLETE:
             self.lease.give_back(left=outcome.verdict in (Verdict.LEFT, Verdict.OVERTAKEN))

@@ -27,6 +27,7 @@ from asgi_cache.policy.validation import conditional_fields, usable_on_error
 from asgi_cache.serving import serve
 from asgi_cache.settings.plan import CACHE_PRECONDITIONS
 from asgi_cache.standing import Standing
+from asgi_cache.trying import Trial
 from asgi_cache.validating import Validation
 
 if TYPE_CHECKING:
@@ -133,20 +134,18 @@ class Fetcher:
         store: Store,
     ) -> bool:
         """Call the app; ``True`` where something new is stored then."""
-        if not turn.selection.available and turn.flight is None:
+        cache, before, hidden, flight = self.cache, child.before, child.hidden, turn.flight
+        if not turn.selection.available and flight is None:
             why = Refusal.STORE_UNAVAILABLE
             await self._pass(scope, receive, send, screened, decision, why, turn=turn)
             return False
-        capture: Capture
-        fill = (self.cache, store, send, screened, turn, child.folded, decision)
-        if child.before is None:
-            capture = Capture(*fill, hidden=child.hidden)
-        else:
-            capture = Validation(
-                child.before, *fill, conditional=bool(child.condition), hidden=child.hidden
-            )
-        await self._run(scope, child, receive, send, screened, turn, capture)
-        return capture.has_kept
+        told = (screened, turn, child.folded, decision)
+        if not (before or hidden or flight or turn.waited) and decision is not None:
+            return await Trial(cache, store, receive, send, *told).run(self.app, child.scope)
+        capture = Capture if before is None else partial(Validation, before)
+        fill = capture(cache, store, send, *told, hidden=hidden, conditional=bool(child.condition))
+        await self._run(scope, child, receive, send, screened, turn, fill)
+        return fill.has_kept
 
     async def _stand_by(
         self,

@@ -39,7 +39,7 @@ class Filling:
         self._store = store
         self._screened = screened
         self._selection = selection
-        self._copy = BodyCopy(cache)
+        self._copy: BodyCopy | None = None
 
     @property
     def has_followers(self) -> bool:
@@ -66,6 +66,8 @@ class Filling:
         there can be none. *tagged*: a first chunk that completes it gets an entity tag.
         """
         copy = self._copy
+        if copy is None:
+            copy = self._copy = BodyCopy(self._cache)
         refusal = copy.add(body)
         if refusal is not None:
             return refusal
@@ -138,4 +140,5 @@ class Filling:
 
     def release(self) -> None:
         """Forget the copy."""
-        self._copy.release()
+        if self._copy is not None:
+            self._copy.release()

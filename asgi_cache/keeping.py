@@ -216,5 +216,7 @@ class Keeper:
         self, stored: StoredResponse, selection: Selection, screened: Screened
     ) -> tuple[bytes, ...]:
         """The scopes that *stored* belongs to: the request's, and its own groups."""
+        if not stored.groups:
+            return selection.required
         groups = group_names(stored.groups, screened.authority)
         return tuple(dict.fromkeys((*selection.required, *groups)))

@@ -31,6 +31,14 @@ HANDLE: Final = "asgi_cache"
 DECODED_PATH_SAFE: Final = PATH_SAFE.replace("%", "")
 """What a path is spelled with where a server gives it decoded only: as ``purge`` spells it."""
 
+USUAL_NAMES: Final = frozenset(
+    {
+        *(b"cache-control", b"content-encoding", b"content-length", b"content-type", b"date"),
+        *(b"etag", b"expires", b"last-modified", b"location", b"server", b"set-cookie", b"vary"),
+    }
+)
+"""Names of most lines that apps send, in the spelling that they have here: not looked at again."""
+
 IDENTITY_KEYS: Final = ("session", "user", "auth", "cookies", "aws.event", "aws.context")
 """Where middlewares and servers outside keep what they know of a user."""
 
@@ -101,13 +109,10 @@ def read_response(message: Message) -> tuple[ResponseHead | None, Message]:
     ``None`` where it is malformed (a status or lines of the wrong type, CR, LF or NUL). A header
     iterator is read out, so the message comes back with a list in its place.
     """
+    message = listed(message)
     raw = message.get("headers", ())
     if not isinstance(raw, list | tuple):
-        try:
-            raw = list(raw)
-        except TypeError:
-            return None, message
-        message = {**message, "headers": raw}
+        return None, message
     status = status_of(message)
     if status is None:
         return None, message
@@ -118,13 +123,25 @@ def read_response(message: Message) -> tuple[ResponseHead | None, Message]:
         name, value = line
         if type(name) is not bytes or type(value) is not bytes:
             return None, message
-        lowered = lower_name(name)
-        if lowered is None:
-            return None, message
-        lines.append((lowered, value))
+        if name not in USUAL_NAMES:
+            name = lower_name(name)
+            if name is None:
+                return None, message
+        lines.append((name, value))
     if not is_field_value(b"".join([value for _, value in lines])):
         return None, message
     return ResponseHead(status, tuple(lines)), message
+
+
+def listed(message: Message) -> Message:
+    """A start message with a list in place of an iterator, which can be read but once."""
+    raw = message.get("headers", ())
+    if isinstance(raw, list | tuple):
+        return message
+    try:
+        return {**message, "headers": list(raw)}
+    except TypeError:
+        return message
 
 
 @remembered
@@ -151,8 +168,16 @@ def with_handle(scope: Scope, handle: object) -> MutableMapping[str, Any]:
     return copied
 
 
-def replaced_lines(lines: Iterable[Line], replaced: Mapping[bytes, bytes | None]) -> list[Line]:
+def replaced_lines(lines: Sequence[Line], replaced: Mapping[bytes, bytes | None]) -> list[Line]:
     """Request lines with some fields' values changed (once, at their first line) or left out."""
+    single = dict(lines)
+    if len(single) == len(lines):
+        for name, new in replaced.items():
+            if new is None:
+                single.pop(name, None)
+            elif name in single:
+                single[name] = new
+        return list(single.items())
     left = dict(replaced)
     kept: list[Line] = []
     for name, value in lines:

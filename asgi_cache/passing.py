@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asgi_cache.handle import Handle
-from asgi_cache.messages import START, read_response, status_of, with_handle, with_lines
+from asgi_cache.messages import START, listed, read_response, status_of, with_handle, with_lines
 from asgi_cache.model import ResponseHead
 from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.emission import forward_status
@@ -93,7 +93,7 @@ def telling(send: Send, line: Line) -> Send:
 
     async def telling_send(message: Message) -> None:
         if message.get("type") == START:
-            _, message = read_response(message)
+            message = listed(message)
             if isinstance(message.get("headers", ()), list | tuple):
                 message = with_lines(message, (line,))
         await send(message)

@@ -109,9 +109,10 @@ class Reply:
 
     async def send(self, message: Message) -> None:
         """Pass on a message of the app other than its start."""
-        await self.drained()
-        if self._pump is not None and self._pump.error is not None:
-            raise self._pump.error
+        if self._pump is not None:
+            await self._pump.drained()
+            if self._pump.error is not None:
+                raise self._pump.error
         if not self._answered:
             await self._send(message)
 
@@ -185,14 +186,23 @@ class Reply:
         refusal: Refusal | None,
     ) -> Message:
         """*message* with our lines and the Cache-Status of this fill."""
-        cache, decision = self._cache, self._decision
-        if decision is not None:
-            cache.metrics.decisions[decision.index] += 1
-            if cache.status_name is not None:
-                stored, collapsed = refusal is None, self._collapsed
-                line = forward_status(
-                    cache.status_name, decision, refusal, stored, collapsed=collapsed
-                )
-                lines = lines if line is None else [*lines, line]
-        listed = isinstance(message.get("headers", ()), list | tuple)
-        return with_lines(message, lines) if listed else message
+        return told(self._cache, message, self._decision, refusal, lines, self._collapsed)
+
+
+def told(
+    cache: Cache,
+    message: Message,
+    decision: Decision | None,
+    refusal: Refusal | None,
+    lines: Sequence[Line] = (),
+    collapsed: bool | None = None,
+) -> Message:
+    """The start *message* of a fill with *lines* and its Cache-Status; it is counted."""
+    if decision is not None:
+        cache.metrics.decisions[decision.index] += 1
+        if cache.status_name is not None:
+            stored = refusal is None
+            line = forward_status(cache.status_name, decision, refusal, stored, collapsed=collapsed)
+            lines = lines if line is None else [*lines, line]
+    listed = isinstance(message.get("headers", ()), list | tuple)
+    return with_lines(message, lines) if listed else message

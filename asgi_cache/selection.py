@@ -190,7 +190,7 @@ class Selector:
         try:
             if completed is not None:
                 await self._selects(selection, completed, screened, store)
-            if selection.stored is None:
+            if selection.stored is None and record is not None:
                 await self._look_closer(selection, record, screened, store)
         except Exception as error:
             return self._unavailable(required, "look-up", error)

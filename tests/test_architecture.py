@@ -47,7 +47,7 @@ LAYERS: Final = (
         *("stores.joining", "stores.line", "stores.lookups", "stores.resp", "stores.places"),
         *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
         *("stores.tracking", "stores.cells", "stores.watching", "stores.tiered", "stores.writing"),
-        *("stores.fencing", "stores.zstd", "stores.readings"),
+        *("stores.fencing", "stores.readings", "stores.soundness", "stores.zstd"),
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -66,6 +66,7 @@ LAYERS: Final = (
             "passing",
         ),
         *("reply", "capture", "validating", "standing", "heads", "anonymous", "following"),
+        "trying",
         "fetching",
         "revalidating",
     ),
@@ -94,6 +95,7 @@ PARTS_OF_A_STORE: Final = {
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.probing"),
         "stores.operations",
     ),
+    "stores.codec": ("stores.soundness",),
     "stores.redis": (
         *("stores.joining", "stores.lookups", "stores.places", "stores.resp"),
         *("stores.readings", "stores.writing"),

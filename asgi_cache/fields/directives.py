@@ -69,6 +69,8 @@ class Directives:
         arguments = self._arguments.get(name)
         if arguments is None:
             return None
+        if len(arguments) == 1 and (argument := arguments[0]) and argument.isdigit():
+            return parse_seconds(argument)
         return min(parse_seconds(unquoted(argument or b"") or b"") or 0 for argument in arguments)
 
     def is_bare(self, name: str) -> bool:

@@ -146,9 +146,11 @@ def rule_statuses(rule: Rule | None) -> frozenset[int]:
 
 def may_be_stale(caching: Caching) -> bool:
     """Whether no directive forbids every stale use (§4.2.4)."""
-    return not requires_validation(caching) and not any(
-        name in caching.directives for name in NO_STALE_DIRECTIVES
-    )
+    directives = caching.directives
+    for name in NO_STALE_DIRECTIVES:
+        if name in directives:
+            return False
+    return not requires_validation(caching)
 
 
 def stale_windows(caching: Caching, rule: Rule | None, settings: Settings) -> tuple[float, float]:

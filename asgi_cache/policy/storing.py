@@ -51,6 +51,7 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 """§3.1, with RFC 9110 §7.6.1; what ``Connection`` names comes on top."""
+NEVER_STORED: Final = HOP_BY_HOP | {b"age"}
 
 ENDLESS_MEDIA_TYPES: Final = (b"text/event-stream", b"multipart/x-mixed-replace")
 
@@ -138,11 +139,9 @@ def forbidden(
         return Refusal.STATUS
     if not 200 <= status <= 599 or status in (206, 304):
         return Refusal.STATUS
-    if any(
-        value.partition(b";")[0].strip().lower() in ENDLESS_MEDIA_TYPES
-        for value in head.values(b"content-type")
-    ):
-        return Refusal.MEDIA_TYPE
+    for value in head.values(b"content-type"):
+        if value.partition(b";")[0].strip().lower() in ENDLESS_MEDIA_TYPES:
+            return Refusal.MEDIA_TYPE
     if exchange.authorization and not authorized(caching, settings):
         return Refusal.NOT_SHARED
     if exchange.personal and not said_shared(caching):
@@ -196,10 +195,11 @@ def nominated_names(
 
     A member that names no field may mean anything: it reads as ``*``. Too long a Vary is not read.
     """
-    if sum(map(len, head.values(b"vary"))) > MAX_PARSED_BYTES:
+    varies = head.values(b"vary")
+    if varies and sum(map(len, varies)) > MAX_PARSED_BYTES:
         return Refusal.VARY_TOO_MANY
     names = set(exchange.known_names)
-    for value in head.values(b"vary"):
+    for value in varies:
         for member in split_list(value):
             if is_any(member) or not is_field_name(member):
                 return Refusal.VARY_ANY
@@ -210,7 +210,8 @@ def nominated_names(
         names.update(lower_names(rule.vary), (ACCEPT_LANGUAGE,) if rule.languages else ())
     if any(map(settings.plan.is_credential, names)):
         return Refusal.VARY_CREDENTIALS
-    if any(value.strip() != b"*" for value in head.values(b"access-control-allow-origin")):
+    origins = head.values(b"access-control-allow-origin")
+    if origins and any(value.strip() != b"*" for value in origins):
         names.add(b"origin")
     if head.values(b"content-encoding"):
         names.add(ACCEPT_ENCODING)
@@ -233,7 +234,8 @@ def as_stored(
     revalidate_seconds, error_seconds = stale_windows(caching, rule, settings)
     revalidate_until = fresh_until + revalidate_seconds if revalidate_seconds else fresh_until
     error_until = fresh_until + error_seconds if error_seconds else fresh_until
-    kept = ResponseHead(head.status, stored_lines(head, caching, settings))
+    lines = stored_lines(head, caching, settings)
+    kept = head if len(lines) == len(head.lines) else ResponseHead(head.status, lines)
     etags = kept.values(b"etag")
     etag = parse_entity_tag(etags[0]) if len(etags) == 1 else None
     modified = kept.values(b"last-modified")
@@ -247,7 +249,7 @@ def as_stored(
     emitted, browser_ttl = emitted_cache_control(caching, lifetime, rule)
     return StoredResponse(
         status=head.status,
-        lines=tuple([line(*each) for each in emitted + kept.lines]),
+        lines=tuple([line(*each) for each in emitted + lines]),
         body=b"",
         generated_at=generated_at,
         fresh_until=fresh_until,
@@ -269,12 +271,16 @@ def as_stored(
 
 def stored_lines(head: ResponseHead, caching: Caching, settings: Settings) -> tuple[Line, ...]:
     """§3.1: the lines without what belongs to one connection, one exchange or one user."""
-    left_out = set(HOP_BY_HOP) | settings.plan.unstored_fields | {b"age"}
+    named: set[bytes] = set()
     for value in head.values(b"connection"):
-        left_out.update(split_list(value.lower()))
+        named.update(split_list(value.lower()))
     for directive in ("no-cache", "private"):
-        left_out.update(caching.directives.field_names(directive) or ())
-    return tuple(line for line in head.lines if line[0] not in left_out)
+        named.update(caching.directives.field_names(directive) or ())
+    left_out = NEVER_STORED.union(named) if named else NEVER_STORED
+    unstored = settings.plan.unstored_fields
+    return tuple(
+        [line for line in head.lines if line[0] not in left_out and line[0] not in unstored]
+    )
 
 
 def is_malformed_length(head: ResponseHead, size: int) -> bool:

@@ -114,7 +114,9 @@ class Connections:
     async def join(self, operation: str, commands: Sequence[Command]) -> list[Any]:
         """As :meth:`exchange`, together with all that this turn of the event loop has to say."""
         replies = await self.join_unchecked(operation, commands)
-        await self.check(operation, replies)
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                await self.check(operation, replies)
         return replies
 
     async def join_unchecked(self, operation: str, commands: Sequence[Command]) -> list[Any]:

@@ -33,7 +33,7 @@ from asgi_cache.stores.base import RESPONSE_SLOT, Budgeted, Joined, Probed
 from asgi_cache.stores.bodies import BYTES_PER_SECOND, extra_seconds
 from asgi_cache.stores.breaker import LIMIT, LOG_INTERVAL, Breaker
 from asgi_cache.stores.deadlines import NoAnswer, bounded
-from asgi_cache.stores.journal import Journal
+from asgi_cache.stores.journal import Journal, without
 from asgi_cache.stores.operations import Budget, Operations
 from asgi_cache.stores.probing import Probing
 
@@ -182,7 +182,7 @@ class GuardedStore(Operations):
             self.failed(error)
             raise
         breaker.answered()
-        return _without(answer, hidden) if any(hidden) else answer
+        return without(answer, hidden) if any(hidden) else answer
 
     def failed(self, error: StoreError) -> None:
         """Count *error*, unless it says nothing about whether the store answers."""
@@ -251,7 +251,7 @@ class GuardedStore(Operations):
 class _BudgetedStore(Operations, Budgeted):
     """A guarded store as one request sees it."""
 
-    __slots__ = ("_guarded", "budget", "now", "remaining", "store")
+    __slots__ = ("_budget", "_guarded", "now", "remaining", "store")
 
     def __init__(self, guarded: GuardedStore, budget: Budget | None = None) -> None:
         # Every request comes by here; it is its own budget unless one is given.
@@ -259,13 +259,19 @@ class _BudgetedStore(Operations, Budgeted):
         self.now = guarded.now
         self._guarded = guarded
         self.remaining = guarded.request_timeout
-        self.budget: Seconds = self if budget is None else budget
+        self._budget = budget  # not itself: a cycle would have to be collected
+
+    @property
+    def budget(self) -> Seconds:
+        """Where the seconds that are left are counted."""
+        return self if self._budget is None else self._budget
 
     async def read(
         self, target: bytes, key: bytes, slots: Sequence[int], stamps: Sequence[bytes]
     ) -> tuple[Sequence[Record | None], Sequence[Stamp | None]]:
         """As the store's, in time."""
-        guarded, budget = self._guarded, self.budget
+        guarded = self._guarded
+        budget: Seconds = self if self._budget is None else self._budget
         look_up, seconds = guarded.look_up, guarded.timeout
         if look_up is None:
             return await self._run("read", self.store.read, target, key, slots, stamps)
@@ -287,8 +293,8 @@ class _BudgetedStore(Operations, Budgeted):
     async def _run(
         self, operation: str, method: Callable[..., Awaitable[_T]], *arguments: Any
     ) -> _T:
-        budget = self.budget
-        seconds = min(self._guarded.timeout, budget.remaining)
+        guarded, budget = self._guarded, self.budget
+        seconds = min(guarded.timeout, budget.remaining)
         if seconds <= 0:
             raise StoreUnavailable(f"{operation}: this request has waited long enough")
         # The client has its bytes by then: a budget pays for a store that is slow, not for length.
@@ -296,14 +302,7 @@ class _BudgetedStore(Operations, Budgeted):
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            return await self._guarded.ask(seconds + extra, operation, method, *arguments)
+            return await guarded.ask(seconds + extra, operation, method, *arguments)
         finally:
             # What a blocked event loop added is not the store's.
             budget.remaining -= min(clock() - began, seconds)
-
-
-def _without(answer: Any, hidden: Sequence[bool]) -> Any:
-    """A look-up's *answer* as if the *hidden* stamps were missing."""
-    records, stamps, *apart = answer
-    left = [None if hide else stamp for hide, stamp in zip(hidden, stamps, strict=True)]
-    return type(answer)._make((records, left, *apart)) if apart else (records, left)

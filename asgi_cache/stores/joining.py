@@ -91,8 +91,7 @@ class Batch:
 
     def done(self) -> None:
         """Hand out the replies."""
-        if self.deadline is not None:
-            self.deadline.cancel()
+        self._in_time()
         at = 0
         for part, count in zip(self.parts, self._counts, strict=True):
             part.done(self.replies[at : at + count])
@@ -100,10 +99,14 @@ class Batch:
 
     def failed(self, error: Exception) -> None:
         """Tell who waits."""
-        if self.deadline is not None:
-            self.deadline.cancel()
+        self._in_time()
         for part in self.parts:
             part.failed(error)
+
+    def _in_time(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None  # it knows this batch: as a cycle all replies would stay
 
 
 class Joining:

@@ -15,6 +15,7 @@ from asgi_cache.stores.locking import ProcessLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
 MOST_NAMES: Final = 10_000
 MOST_BYTES: Final = 4 * 1024 * 1024
@@ -97,3 +98,10 @@ class Journal:
         if name not in self._tokens:
             self._bytes += len(name)
         self._tokens[name] = self._next()
+
+
+def without(answer: Any, hidden: Sequence[bool]) -> Any:
+    """A look-up's *answer* as if the *hidden* stamps were missing."""
+    records, stamps, *apart = answer
+    left = [None if hide else stamp for hide, stamp in zip(hidden, stamps, strict=True)]
+    return type(answer)._make((records, left, *apart)) if apart else (records, left)

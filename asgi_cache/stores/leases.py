@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.errors import StoreUnavailable
@@ -47,6 +48,7 @@ class RedisLeases:
         self._connections = connections
         self._prefix = prefix
         self._place_of = place_of
+        self._names = lru_cache(maxsize=512)(self._names_of)
         self._ears: dict[asyncio.AbstractEventLoop, _Ears] = {}
         connections.after_fork(self._leave_parent)
         self._has_scripts = True
@@ -54,7 +56,7 @@ class RedisLeases:
 
     async def take(self, target: bytes, place: bytes, token: bytes, life: float) -> bool:
         """Take the lease for *life* seconds; ``False`` where somebody has it."""
-        lease = self._lease(target, place)
+        lease, _ = self._names(target, place)
         live = b"%d" % max(1, round(life * 1000))
         (reply,) = await self._connections.join(
             "lease", [(b"SET", lease, token, b"PX", live, b"NX")]
@@ -76,7 +78,7 @@ class RedisLeases:
         ``None``: the lease is not *token*'s any more, and nothing was done. *is_large*: it must not
         hold up what others wait for.
         """
-        lease, channel = self._lease(target, place), self._channel(target, place)
+        lease, channel = self._names(target, place)
         if self._has_scripts and not is_large:
             script = fenced(lease, token, channel, STORED, commands)
             replies = await self._connections.join_unchecked("write", [script, *asked])
@@ -106,7 +108,7 @@ class RedisLeases:
 
     async def release(self, target: bytes, place: bytes, token: bytes, told: bytes) -> None:
         """Give the lease back where it still is *token*'s, and say what became of it."""
-        lease, channel = self._lease(target, place), self._channel(target, place)
+        lease, channel = self._names(target, place)
 
         def then(replies: list[Any]) -> Sequence[Command]:
             if replies[1] != [token]:
@@ -126,7 +128,7 @@ class RedisLeases:
             self._ears.pop(other, None)
         ears = self._ears.setdefault(loop, _Ears(self._connections))
         try:
-            return await ears.listen(self._channel(target, place))
+            return await ears.listen(self._names(target, place)[1])
         except Exception as error:
             raise StoreUnavailable(f"listen: {type(error).__name__}") from None
 
@@ -144,11 +146,11 @@ class RedisLeases:
             one.let_go()
         return ears
 
-    def _lease(self, target: bytes, place: bytes) -> bytes:
-        return b"%b%b" % (self._prefix, self._place_of(target, b"l:" + place))
-
-    def _channel(self, target: bytes, place: bytes) -> bytes:
-        return b"%b%b" % (self._prefix, self._place_of(target, b"w:" + place))
+    def _names_of(self, target: bytes, place: bytes) -> tuple[bytes, bytes]:
+        """The key of a lease, and its channel."""
+        prefix, place_of = self._prefix, self._place_of
+        lease, channel = place_of(target, b"l:" + place), place_of(target, b"w:" + place)
+        return b"%b%b" % (prefix, lease), b"%b%b" % (prefix, channel)
 
 
 class Listening:

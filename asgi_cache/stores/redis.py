@@ -207,7 +207,8 @@ class RedisStore:
             for place, life in zip(places, lives, strict=True)
             if life < longest and life != _GONE
         ]
-        await self._connections.join("write", renewals)
+        if renewals:
+            await self._connections.join("write", renewals)
 
     async def remove(self, target: bytes, key: bytes, slot: int) -> None:
         """Forget one slot."""
@@ -222,7 +223,7 @@ class RedisStore:
         places = [self.stamp_place(name) for name in names]
         stamps = await self._settle(places, life, b"NX")
         wrong = [place for place, stamp in zip(places, stamps, strict=True) if stamp is None]
-        replaced = iter(await self._settle(wrong, life))
+        replaced = iter(await self._settle(wrong, life) if wrong else ())
         settled = [stamp or next(replaced) for stamp in stamps]
         present = [stamp for stamp in settled if stamp is not None]
         if len(present) < len(names):

@@ -32,12 +32,11 @@ def checked(command: Command, reply: Any) -> Any:
     StoreError where it cannot be the reply to this command.
     """
     name = command[0]
-    if isinstance(reply, ResponseError):
-        if name == b"GETRANGE" and str(reply).startswith("WRONGTYPE"):
-            return None
-        return reply
-    if isinstance(reply, Exception):  # the server gives up: LOADING, say, or max number of clients
-        raise reply
+    if isinstance(reply, Exception):
+        if not isinstance(reply, ResponseError):
+            raise reply  # the server gives up: LOADING, say, or max number of clients
+        is_no_string = name == b"GETRANGE" and str(reply).startswith("WRONGTYPE")
+        return None if is_no_string else reply
     match name:
         case b"GETRANGE":
             fits = type(reply) is bytes and len(reply) <= int(command[3]) - int(command[2]) + 1

@@ -39,7 +39,7 @@ _SEALED_AT: Final = _HEAD_BYTES + 32
 _HASH: Final = "sha256"
 
 
-def checked(payload: bytes) -> bytes:
+def checked(payload: bytes | memoryview) -> bytes:
     """*payload* with its checksum."""
     return b"".join((_CHECKED, _CHECKSUM.pack(crc32(payload)), payload))
 
@@ -63,7 +63,7 @@ class Seals:
         # The state after the key and the head, which copying is cheaper than making.
         self._states = [hmac.new(secret.encode(), _SEALED, _HASH) for secret in secrets]
 
-    def sealed(self, payload: bytes, place: bytes) -> bytes:
+    def sealed(self, payload: bytes | memoryview, place: bytes) -> bytes:
         """*payload* with the first secret's seal, for *place* (without NUL) alone."""
         return b"".join((_SEALED, self._mac(self._states[0], payload, place), payload))
 

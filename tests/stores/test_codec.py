@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from asgi_cache.errors import CorruptRecord, StoreError
 from asgi_cache.model import NONCE_BYTES, CarriedStamp, EntityTag, Record, Stamp
-from asgi_cache.stores import codec
+from asgi_cache.stores import soundness
 from asgi_cache.stores.codec import decode, encode
 from asgi_cache.stores.stamping import STAMP_BYTES, decode_stamp, encode_stamp
 from tests.stores.records import NONCE, nominated_fields, records, stored_response
@@ -79,7 +79,7 @@ def test_a_lone_surrogate_in_a_group_survives() -> None:
         stored_response(status=[200]),
         stored_response(discard_at=math.inf),
         stored_response(fresh_until=math.nan),
-        stored_response(lines=((b"a", b"b"),) * (codec.MAX_LINES + 1)),
+        stored_response(lines=((b"a", b"b"),) * (soundness.MAX_LINES + 1)),
         stored_response(lines=((b"a", b"1\r\nset-cookie: a=b"),)),
         nominated_fields(names=tuple(b"%d" % at for at in range(9))),
         nominated_fields(discard_at=math.inf),
@@ -276,23 +276,23 @@ def test_objects_too_many_or_too_few_are_refused(record: Record) -> None:
         (stored_response(stamps=()), {16: 10_000}, [b"a", b"b"] * 10_000),
         (
             stored_response(nominated=(), groups=(), stamps=()),
-            {16: 3 + codec.MAX_LINES - 2},
-            [b"a", b"b"] * (codec.MAX_LINES - 2),
+            {16: 3 + soundness.MAX_LINES - 2},
+            [b"a", b"b"] * (soundness.MAX_LINES - 2),
         ),
         (
             stored_response(nominated=(), groups=(), stamps=()),
-            {17: codec.MAX_NOMINATED + 1},
-            [b"a", b"b"] * (codec.MAX_NOMINATED + 1),
+            {17: soundness.MAX_NOMINATED + 1},
+            [b"a", b"b"] * (soundness.MAX_NOMINATED + 1),
         ),
         (
             stored_response(groups=(), stamps=()),
-            {18: codec.MAX_GROUPS + 1},
-            ["g"] * (codec.MAX_GROUPS + 1),
+            {18: soundness.MAX_GROUPS + 1},
+            ["g"] * (soundness.MAX_GROUPS + 1),
         ),
         (
             stored_response(stamps=()),
-            {19: codec.MAX_STAMPS + 1},
-            [b"n", NONCE + NONCE] * (codec.MAX_STAMPS + 1),
+            {19: soundness.MAX_STAMPS + 1},
+            [b"n", NONCE + NONCE] * (soundness.MAX_STAMPS + 1),
         ),
     ],
     ids=["10,000 lines", "lines", "nominated", "groups", "stamps"],

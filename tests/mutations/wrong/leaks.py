@@ -177,7 +177,7 @@ LEAKS: Final = (
         "abandoned-run-reaches-the-client",
         "L10",
         "capture.py",
-        "        if self.refused.done():\n"
+        "        if self.is_refused:\n"
         '            raise AbandonedRun("the answer of this run is not used")\n'
         "        if self.phase is Phase.ANSWERED:",
         "        if self.phase is Phase.ANSWERED:",

@@ -53,7 +53,7 @@ STORES: Final = (
     one(
         "forged-set-cookie-served",
         "S08 P11",
-        "stores/codec.py",
+        "stores/soundness.py",
         "        and _NEVER_STORED.isdisjoint(names)\n",
         "",
         "stores/test_codec.py::test_s08_forged_responses_are_refused",
@@ -61,7 +61,7 @@ STORES: Final = (
     one(
         "forged-line-served",
         "S08 P11",
-        "stores/codec.py",
+        "stores/soundness.py",
         '        and is_field_value(b"".join(values))\n',
         '        and isinstance(b"".join(values), bytes)\n',
         "stores/test_codec.py::test_s08_forged_responses_are_refused",
@@ -69,7 +69,7 @@ STORES: Final = (
     one(
         "forged-status-served",
         "S08",
-        "stores/codec.py",
+        "stores/soundness.py",
         "        and 200 <= status <= 599\n        and status not in _PARTIAL\n",
         "",
         "stores/test_codec.py::test_s08_forged_responses_are_refused",
@@ -77,7 +77,7 @@ STORES: Final = (
     one(
         "forged-length-served",
         "S08",
-        "stores/codec.py",
+        "stores/soundness.py",
         "        and _is_length(names, values, length)\n",
         "",
         "stores/test_codec.py::test_s08_a_response_that_would_not_go_out_whole_is_none",
