@@ -48,8 +48,15 @@ class ResponseHead:
 
     def __post_init__(self) -> None:
         values = self._values
+        several: dict[bytes, list[bytes]] = {}
         for name, value in self.lines:
-            values[name] = (*values[name], value) if name in values else (value,)
+            if name not in values:
+                values[name] = (value,)
+            elif name in several:
+                several[name].append(value)
+            else:
+                several[name] = [*values[name], value]
+        values.update((name, tuple(all_of_it)) for name, all_of_it in several.items())
 
     def values(self, name: bytes) -> tuple[bytes, ...]:
         """The value of every line of the field *name* (lower case), in order."""
