@@ -18,7 +18,7 @@ How a request flows, in one direction::
     breaker; memory in front of Redis that hears of every change there.
 ``cache``: ``selection``, ``keeping``, ``scopes``, ``notes``, ``metrics``, ``health``, ``handle``
     Keys and a store together: select, keep, invalidate, purge.
-``messages``, ``admission``, ``capture``, ``anonymous``
+``messages``, ``admission``, ``trying``, ``capture``, ``anonymous``
     One fill: the app's messages, its judgement, the copy that is kept, the two runs.
 ``middleware``, ``timing``
     The two ASGI classes.
