@@ -256,8 +256,9 @@ CONDITIONS: Final = (
         "stale-in-spite-of-must-revalidate",
         "C13 C15",
         "policy/freshness.py",
-        "    return not requires_validation(caching) and not any(\n",
-        "    return not requires_validation(caching) or not any(\n",
+        "        if name in directives:\n            return False\n    return not requires",
+        "        if name in directives and requires_validation(caching):\n"
+        "            return False\n    return not requires",
         "test_stale.py::test_what_forbids_it",
         "policy/test_freshness.py::test_stale_windows",
     ),

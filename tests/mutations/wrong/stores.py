@@ -305,8 +305,8 @@ STORES: Final = (
         "budget-of-a-request-unspent",
         "X03 X13",
         "stores/guarded.py",
-        "seconds = min(self._guarded.timeout, budget.remaining)",
-        "seconds = self._guarded.timeout",
+        "seconds = min(guarded.timeout, budget.remaining)",
+        "seconds = guarded.timeout",
         "stores/test_guarded.py::test_a_request_spends_one_budget_on_all_its_operations",
     ),
     one(
