@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from asgi_cache.errors import StoreRefused
 from asgi_cache.stores import RedisStore
-from asgi_cache.stores.base import LEFT, RESPONSE_SLOT
+from asgi_cache.stores.base import LEFT, NOTHING, RESPONSE_SLOT
 from tests.stores.records import stored_response
 
 if TYPE_CHECKING:
@@ -108,6 +108,33 @@ async def test_nobody_is_told_of_what_the_server_has_no_memory_for(
         await store.leases.release(TARGET, PLACE, b"token", LEFT)
         assert await listening.next(5) == LEFT
     await store.aclose()
+
+
+async def test_a_lease_is_given_back_to_a_server_without_memory(
+    server: RedisServer, namespace: str
+) -> None:
+    store = RedisStore(server.url, namespace)
+    assert await store.leases.take(TARGET, PLACE, b"token", LIFE)
+    async with await store.leases.listen(TARGET, PLACE) as listening:
+        async with Redis.from_url(server.url) as client:
+            await client.config_set("maxmemory", "1")
+            await store.leases.release(TARGET, PLACE, b"another", LEFT)
+            await store.leases.release(TARGET, PLACE, b"token", NOTHING)
+            await client.config_set("maxmemory", "0")
+        assert await listening.next(5) == NOTHING
+    assert await store.leases.take(TARGET, PLACE, b"another", LIFE)
+    await store.aclose()
+
+
+async def test_who_has_lost_its_lease_gives_none_back(store: RedisStore) -> None:
+    assert await store.leases.take(TARGET, PLACE, b"another", LIFE)
+    for _ in range(2):  # whether or not scripts are known to be forbidden
+        await store.leases.release(TARGET, PLACE, b"token", LEFT)
+        assert not await store.leases.take(TARGET, PLACE, b"token", LIFE)
+    async with await store.leases.listen(TARGET, PLACE) as listening:
+        await store.leases.release(TARGET, PLACE, b"another", LEFT)
+        assert await listening.next(5) == LEFT
+    assert await store.leases.take(TARGET, PLACE, b"token", LIFE)
 
 
 async def test_what_has_ended_is_removed(store: RedisStore) -> None:
