@@ -116,6 +116,8 @@ class Cache:
         except Exception as error:
             self._queue(names, ())
             self.failed("invalidation", error)
+        finally:
+            self._notes.purges += 1
 
     def _queue(self, names: Sequence[bytes], soft_names: Sequence[bytes]) -> bool:
         """Have *names* replaced later; ``False``: this store does not keep what waits."""
@@ -251,6 +253,8 @@ class Cache:
                 raise StoreUnavailable(f"the purge was not carried out: {error!r}") from error
         else:
             self.metrics.purges += 1
+        finally:
+            self._notes.purges += 1
 
     def health(self) -> Health:
         """How the store is, as far as this process knows; asks nobody, so it costs nothing."""

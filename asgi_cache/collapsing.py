@@ -68,7 +68,7 @@ Suits: TypeAlias = "Callable[[StoredResponse], bool]"
 class Flight:
     """One fill that others may wait for; it ends once, and what comes later changes nothing."""
 
-    __slots__ = ("_close", "_followers", "_has_ended", "_over", "lease", "shared_read")
+    __slots__ = ("_close", "_followers", "_has_ended", "_over", "lease", "purges", "shared_read")
 
     def __init__(self, close: Callable[[], None]) -> None:
         self._close = close
@@ -77,6 +77,8 @@ class Flight:
         self._over: asyncio.Event | None = None
         self.lease: Lease | None = None
         """The right to it over all workers; ``None``: nobody asked."""
+        self.purges = 0
+        """How many had ended in this process when its leader was told that the store is away."""
         self.shared_read: asyncio.Future[Mapping[bytes, Stamp | None]] | None = None
         """Stamps that all followers need and read together."""
 

@@ -64,6 +64,7 @@ class Turns:
                 if not leads(follower.selection):
                     break
                 flight = self._flights.open(place)
+                flight.purges = follower.selection.purges
                 try:
                     turn = await self._agreed(flight, follower, leads, until)
                 except BaseException:
@@ -210,7 +211,8 @@ class _Follower:
         """
         selection = self.selection
         if not selection.available:
-            return selection.shares and not stored.stamps  # nor could the leader ask the store
+            # Nor could the leader ask the store: then nothing else may have been purged since.
+            return selection.shares and not stored.stamps and selection.purges == flight.purges
         stamps: Mapping[bytes, Stamp | None] = selection.stamps
         carried = {name for name, _, _ in stored.stamps}
         if not carried.issuperset(selection.required):

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from asgi_cache.errors import InvalidationWaits, StoreRefused
+from asgi_cache.errors import StoreRefused
 from asgi_cache.model import NominatedFields, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.grouping import MAX_GROUPS
@@ -58,8 +58,7 @@ class Keeper:
             settled = await store.settle(missing, self._life)
         except Exception as error:
             self._failures.see("settle", error)
-            selection.available = False
-            selection.shares = not isinstance(error, InvalidationWaits)
+            selection.unavailable(error, self._notes.purges)
             return False
         selection.stamps.update(zip(missing, settled, strict=True))
         selection.epoch = selection.stamps.pop(EPOCH, selection.epoch)

@@ -43,6 +43,7 @@ class Selection:
         "miss",
         "names",
         "nominated",
+        "purges",
         "required",
         "shares",
         "slots",
@@ -69,6 +70,10 @@ class Selection:
         """An app call may be shared although the store did not: no invalidation of what it is about
 
         waits in this process, of which a call that is under way might know nothing."""
+        self.purges = 0
+        """How many had ended in this process when the store did not answer: one that has ended
+
+        since then may have been carried out, and be waited for by nobody."""
         self.stamps: dict[bytes, Stamp | None] = {}
         """Values that reached this worker before the app call."""
         self.epoch: Stamp | None = None
@@ -82,6 +87,12 @@ class Selection:
         """The request's values of the fields in ``nominated``, normalised and plain."""
         self.candidates: Sequence[StoredResponse | None] = ()
         """What lies in ``slots``, where it is valid."""
+
+    def unavailable(self, error: Exception, purges: int) -> None:
+        """The store did not answer but raised *error*, when so many *purges* had ended here."""
+        self.available = False
+        self.shares = not isinstance(error, InvalidationWaits)
+        self.purges = purges
 
 
 class Validity(NamedTuple):
@@ -284,6 +295,5 @@ class Selector:
     ) -> Selection:
         self._failures.see(operation, error)
         selection = Selection(required, required, None)
-        selection.available = False
-        selection.shares = not isinstance(error, InvalidationWaits)
+        selection.unavailable(error, self._notes.purges)
         return selection

@@ -257,6 +257,33 @@ async def test_no_call_is_shared_while_an_invalidation_of_its_page_waits(spy: Sp
     assert (await second).body == b"2;"
 
 
+@pytest.mark.parametrize("how", ["queued", "carried out", "an invalidation"])
+async def test_nor_one_that_began_before_a_purge_with_the_store_away_again(
+    spy: SpyStore, how: str
+) -> None:
+    """The store was back in between, so that nothing waits any more."""
+    gated = Gated(FRESH)
+    app = CacheMiddleware(gated, store=GuardedStore(spy))
+    away = dict.fromkeys(("read", "replace", "settle"), StoreUnavailable("away"))
+    spy.failing |= away
+    first = asyncio.create_task(drive(app, "/page"))
+    await asyncio.wait_for(gated.entered.wait(), 5)
+    if how == "queued":
+        await app.cache.purge(URL, on_error="queue")
+        assert app.cache.health().waiting == 1
+    spy.failing.clear()
+    if how == "carried out":
+        await app.cache.purge(URL)
+    elif how == "an invalidation":
+        await app.cache.invalidate([b"n"], app.cache.store)
+    await until(lambda: app.cache.health().waiting == 0)
+    spy.failing |= away
+    second = asyncio.create_task(drive(app, "/page"))
+    await turns()
+    gated.gate.set()
+    assert (await first).body != (await second).body
+
+
 async def test_nor_one_that_began_before_it_with_the_store_away(spy: SpyStore) -> None:
     gated = Gated(FRESH)
     app = CacheMiddleware(gated, store=GuardedStore(spy))

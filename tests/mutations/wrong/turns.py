@@ -8,6 +8,14 @@ from tests.mutations.wrong.entry import one
 
 TURNS: Final = (
     one(
+        "joins-a-call-from-before-a-purge-with-the-store-away",
+        "I04 X02",
+        "following.py",
+        "not stored.stamps and selection.purges == flight.purges",
+        "not stored.stamps",
+        "test_health.py::test_nor_one_that_began_before_a_purge_with_the_store_away_again",
+    ),
+    one(
         "overtaken-run-all-at-once",
         "C18 C17",
         "following.py",
