@@ -13,6 +13,7 @@ from asgi_cache.leasing import Lease
 from asgi_cache.stores import GuardedStore
 from asgi_cache.stores.base import Leased
 from tests.driver import Connection, drive, http_scope
+from tests.stores.wire import until
 from tests.test_collapsing import FRESH, Gated, turns
 
 if TYPE_CHECKING:
@@ -42,9 +43,23 @@ async def workers(redis_url: str, namespace: str) -> AsyncIterator[Callable[...,
         await worker.cache.aclose()
 
 
-async def gather_at_gate(gated: Gated, tasks: list[asyncio.Task[Any]]) -> list[Any]:
-    await asyncio.wait_for(gated.entered.wait(), 10)
-    await asyncio.sleep(0.2)  # the others have found the lease taken, and listen
+def waiting(worker: Any) -> int:
+    """How many requests wait for a call of their worker's, or hear of another worker's."""
+    followers = sum(each.waiting for each in worker._fetcher._turns._flights._flights.values())
+    ears = worker.cache.leasing.store.leases._ears.values()
+    listeners: int = sum(len(each) for one in ears for each in one._listeners.values())
+    return int(followers) + listeners
+
+
+async def all_wait(gated: Gated, workers: list[Any], count: int) -> None:
+    """Return when each of *count* requests is in the app, or waits for one that is."""
+    await until(lambda: gated.inside + sum(map(waiting, workers)) == count)
+
+
+async def gather_at_gate(
+    gated: Gated, workers: list[Any], tasks: list[asyncio.Task[Any]]
+) -> list[Any]:
+    await all_wait(gated, workers, len(tasks))
     gated.gate.set()
     return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
 
@@ -59,7 +74,7 @@ async def test_c02_a_thousand_misses_over_four_workers_are_one_call(
     gated = Gated(FRESH)
     four = workers(gated)
     tasks = [asyncio.create_task(drive(worker)) for worker in four for _ in range(250)]
-    answers = await gather_at_gate(gated, tasks)
+    answers = await gather_at_gate(gated, four, tasks)
     assert gated.calls == 1
     assert {exchange.body for exchange in answers} == {b"1;"}
     assert sum(exchange.collapsed is True for exchange in answers) == 999
@@ -72,7 +87,7 @@ async def test_those_who_wait_are_woken_by_a_push(
     gated = Gated(FRESH)
     two = workers(gated, 2, collapse_timeout=30)
     tasks = [asyncio.create_task(drive(worker)) for worker in two]
-    answers = await gather_at_gate(gated, tasks)
+    answers = await gather_at_gate(gated, two, tasks)
     assert gated.calls == 1
     assert {exchange.body for exchange in answers} == {b"1;"}
 
@@ -83,13 +98,18 @@ async def test_without_a_push_they_look_for_themselves(
     gated = Gated(FRESH)
     two = workers(gated, 2)
 
+    asked = asyncio.Event()
+
     async def deaf(*_: object) -> None:
+        asked.set()
         raise OSError("no such channel")
 
     for worker in two:
         monkeypatch.setattr(worker.cache.leasing.store.leases, "listen", deaf)
     tasks = [asyncio.create_task(drive(worker)) for worker in two]
-    answers = await gather_at_gate(gated, tasks)
+    await asyncio.wait_for(asked.wait(), 10)
+    gated.gate.set()
+    answers = await asyncio.wait_for(asyncio.gather(*tasks), 20)
     assert gated.calls == 1
     assert {exchange.body for exchange in answers} == {b"1;"}
 
@@ -101,7 +121,7 @@ async def test_l14_an_unusable_answer_releases_the_followers_of_all_workers(
     gated = Gated(("cache-control", "private"))
     two = workers(gated, 2, collapse_timeout=30)
     tasks = [asyncio.create_task(drive(worker)) for worker in two for _ in range(10)]
-    answers = await gather_at_gate(gated, tasks)
+    answers = await gather_at_gate(gated, two, tasks)
     assert gated.calls == 20
     assert len({exchange.body for exchange in answers}) == 20
 
@@ -120,7 +140,7 @@ async def test_c04_a_leader_that_raises_is_followed_by_another_worker(
     gated.each = first_only
     two = workers(gated, 2, collapse_timeout=30)
     tasks = [asyncio.create_task(drive(worker)) for worker in two]
-    answers = await gather_at_gate(gated, tasks)
+    answers = await gather_at_gate(gated, two, tasks)
     assert sorted(type(answer).__name__ for answer in answers) == ["Exchange", "ValueError"]
     assert gated.calls == 2
 
@@ -175,12 +195,11 @@ async def test_c18_those_of_after_a_purge_make_one_further_call_over_all_workers
     gated = Gated(FRESH)
     four = workers(gated, collapse_timeout=30)
     early = [asyncio.create_task(drive(worker)) for worker in four for _ in range(3)]
-    await asyncio.wait_for(gated.entered.wait(), 10)
-    await asyncio.sleep(0.1)
+    await all_wait(gated, four, len(early))
     purge = four[0].cache.purge_all(soft=soft) if url is None else None
     await (purge or four[0].cache.purge(url, soft=soft))
     late = [asyncio.create_task(drive(worker)) for worker in four for _ in range(10)]
-    answers = await gather_at_gate(gated, [*early, *late])
+    answers = await gather_at_gate(gated, four, [*early, *late])
     assert {exchange.body for exchange in answers[:12]} <= {b"1;", b"2;"}
     assert {exchange.body for exchange in answers[12:]} == {b"2;"}
     # The second may begin while the first, all its bytes sent, has not returned yet.
@@ -199,7 +218,7 @@ async def test_c18_who_is_handed_a_lease_fills_with_the_stamps_of_now(
     first = asyncio.create_task(drive(one))
     await asyncio.wait_for(gated.entered.wait(), 10)
     second = asyncio.create_task(drive(two))
-    await asyncio.sleep(0.2)
+    await all_wait(gated, [one, two], 2)
     await one.cache.purge_all()
     gated.gate.set()
     assert (await first).body == b"1;"
@@ -228,7 +247,7 @@ async def test_c18_a_purged_fill_is_waited_for_no_longer_than_its_app_call(
     await asyncio.wait_for(gated.entered.wait(), 10)
     await worker.cache.purge_all()
     late = [asyncio.create_task(drive(worker)) for _ in range(5)]
-    await asyncio.sleep(0.1)
+    await all_wait(gated, [worker], 6)
     gated.gate.set()
     answers = await asyncio.wait_for(asyncio.gather(*late), 5)
     assert {exchange.body for exchange in answers} == {b"2;"}
@@ -266,9 +285,7 @@ async def test_variants_are_led_apart_once_they_are_known(workers: Callable[...,
         for value in ("a", "b")
         for _ in range(5)
     ]
-    async with asyncio.timeout(10):
-        while gated.calls < 3:
-            await turns()
+    await all_wait(gated, two, len(tasks))
     gated.gate.set()
     await asyncio.gather(*tasks)
     assert gated.calls == 3
@@ -284,13 +301,12 @@ async def test_nothing_is_left_behind(
         for worker in two
         for number in range(30)
     ]
-    await asyncio.wait_for(gated.entered.wait(), 10)
-    await asyncio.sleep(0.1)
+    await all_wait(gated, two, len(tasks))
     for task in tasks[::4]:
         task.cancel()
     gated.gate.set()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0.2)
+    await until(lambda: not any(worker.cache.leasing._tasks for worker in two))
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         assert [key async for key in client.scan_iter(f"{namespace}:*:l:*")] == []
     for worker in two:
@@ -379,7 +395,7 @@ async def test_a_waiter_does_not_hang_with_the_connection_it_listens_on(
     first = asyncio.create_task(drive(two[0]))
     await asyncio.wait_for(gated.entered.wait(), 10)
     second = asyncio.create_task(drive(two[1]))
-    await asyncio.sleep(0.2)
+    await all_wait(gated, two, 2)
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         await client.client_kill_filter(_type="pubsub")
     gated.gate.set()
@@ -406,8 +422,8 @@ async def test_an_app_that_is_cancelled_while_its_response_is_written_does_not_u
     await asyncio.wait_for(writing.wait(), 10)
     task.cancel()
     await asyncio.wait({task})
-    await asyncio.sleep(0.1)
+    await turns()
     go_on.set()
-    await asyncio.sleep(0.1)
+    await until(lambda: worker.cache.metrics.stores == 1)
     assert (await drive(worker)).hit
     assert gated.calls == 1
