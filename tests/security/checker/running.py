@@ -110,8 +110,9 @@ async def _run(plan: Plan, tell: Callable[[int], None]) -> Outcome:
             seconds = await _watched(plan, board, reading, tell)
         finally:
             board.stop()
-            raging.cancel()
-            await asyncio.wait({raging})
+            while not raging.done():  # once may be lost in a library, which ran for ever then
+                raging.cancel()
+                await asyncio.wait({raging}, timeout=1)
             faults.end()
             _, late = await asyncio.wait(reading, timeout=ENDING_SECONDS)
             for worker in workers:
