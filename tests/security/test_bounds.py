@@ -43,7 +43,7 @@ class Numbered:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.calls += 1
         path = scope["path"]
-        lines = [(b"cache-control", b"max-age=600")]
+        lines = [(b"cache-control", b"max-age=86400")]  # longer than the long run
         if path.startswith("/g/"):
             lines.append((b"cache-groups", b'"group-%b"' % path[3:].encode()))
         await send({"type": START, "status": 200, "headers": lines})
@@ -166,7 +166,7 @@ async def test_d04_fills_at_once_share_their_bound() -> None:
     halfway, go = asyncio.Semaphore(0), asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        lines = [(b"cache-control", b"max-age=600")]
+        lines = [(b"cache-control", b"max-age=86400")]  # longer than the long run
         await send({"type": START, "status": 200, "headers": lines})
         number = int(scope["path"][1:])
         for chunk in range(chunks):
