@@ -889,6 +889,6 @@ def test_time_is_linear_or_bounded(parse: Callable[[bytes], object]) -> None:
         for head, tail in ((b"", b""), (b'"', b"\n"), (b"private=", b'"')):
             for size in (100_000, fields.MAX_COOKIE_BYTES - 16, fields.MAX_PARSED_BYTES - 16):
                 value = head + unit * (size // len(unit)) + tail
-                started = time.perf_counter()
+                started = time.process_time()
                 parse(value)
-                assert time.perf_counter() - started < 0.5, (unit, head, tail, size)
+                assert time.process_time() - started < 0.5, (unit, head, tail, size)
