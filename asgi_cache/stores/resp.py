@@ -21,8 +21,7 @@ Command: TypeAlias = tuple[bytes, ...]
 
 def packed(commands: Sequence[Command]) -> bytes:
     """*commands* as RESP arrays; redis-py's ``pack_commands`` takes five times as long."""
-    # The stub of hiredis knows commands of one word only.
-    return b"".join(map(pack_command, commands))  # type: ignore[arg-type]
+    return b"".join(map(pack_command, commands))  # type: ignore[arg-type]  # stub: one word only
 
 
 def checked(command: Command, reply: Any) -> Any:

@@ -24,6 +24,7 @@ from tests.driver import BODY, drive
 from tests.security.harness import SHARED, Origin, Reply, Site, read
 from tests.stores.wire import Relay, serving, until
 from tests.test_collapsing import FRESH, Gated
+from tests.test_leases import waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -111,11 +112,22 @@ async def two_workers_agree(url: str, namespace: str) -> None:
         for _ in range(2)
     ]
     tasks = [asyncio.ensure_future(drive(worker, "/agreed")) for worker in workers]
-    await asyncio.wait_for(gated.entered.wait(), 10)
-    await asyncio.sleep(0.1)
+    await until(
+        lambda: (
+            gated.inside + sum(map(waiting, workers)) == 2
+            or any(worker.cache.metrics.store_failures for worker in workers)
+        )
+    )
     gated.gate.set()
     await asyncio.gather(*tasks)
-    await asyncio.sleep(0.05)
+    await until(
+        lambda: (
+            not any(
+                worker.cache.leasing is not None and worker.cache.leasing._tasks
+                for worker in workers
+            )
+        )
+    )
     failures = [worker.cache.metrics.store_failures for worker in workers]
     for worker in workers:
         await worker.cache.aclose()
