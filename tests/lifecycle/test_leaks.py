@@ -45,8 +45,10 @@ async def begun(worker: Worker) -> dict[str, Any]:
     await Traffic(worker.port, share=0, pause=0, seed=0).run(1, 1)
     state: dict[str, Any] = {}
     for _ in range(100):
-        state = await asyncio.to_thread(worker.state)
-        if state["near"] != "off" and not state["filling"]:
+        before, state = state, await asyncio.to_thread(worker.state)
+        # The request that was asked may not have returned yet, nor what it leaves to others.
+        runs = any("run_asgi" in task for task in state["tasks"])
+        if state["near"] != "off" and not runs and state["tasks"] == before.get("tasks"):
             break
         await asyncio.sleep(LATE_SECONDS / 1000)
     return state
