@@ -19,7 +19,7 @@ from asgi_cache.metrics import Failures, Metrics
 from asgi_cache.notes import KeyNotes
 from asgi_cache.opening import leased_of, open_store, per_request
 from asgi_cache.policy.keys import EPOCH, NAMESPACE, Target, group_stamps, target_of
-from asgi_cache.scopes import purged_names
+from asgi_cache.policy.scopes import purged_names
 from asgi_cache.selection import Selector
 from asgi_cache.settings import Settings
 from asgi_cache.stores.base import Journalling

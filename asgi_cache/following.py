@@ -215,11 +215,11 @@ class _Follower:
             return selection.shares and not stored.stamps and selection.purges == flight.purges
         stamps: Mapping[bytes, Stamp | None] = selection.stamps
         carried = {name for name, _, _ in stored.stamps}
-        if not carried.issuperset(selection.required):
+        if not carried.issuperset(self.screened.required):
             return False
         unread = [name for name in carried if name not in stamps]
         if unread:
-            others = [name for name in carried if name not in selection.required]
+            others = [name for name in carried if name not in self.screened.required]
             stamps = {**await self._read_together(others, flight), **stamps}
         return all(
             (stamp := stamps.get(name)) is not None

@@ -11,7 +11,7 @@ from asgi_cache.model import NominatedFields, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.grouping import MAX_GROUPS
 from asgi_cache.policy.keys import EPOCH, variant_slots
-from asgi_cache.scopes import group_names
+from asgi_cache.policy.scopes import group_names
 from asgi_cache.selection import carry
 from asgi_cache.stores.base import VARIANT_SLOTS, Doubted
 
@@ -146,7 +146,7 @@ class Keeper:
         _, (epoch,) = await store.read(screened.target, screened.key, (), (EPOCH,))
         # Remembered either way: the next fill reads these first, so that purges of other groups
         # cannot keep this one from being stored for ever.
-        extra = tuple(name for name in names if name not in selection.required)
+        extra = tuple(name for name in names if name not in screened.required)
         self._notes.groups.put(screened.key, extra, store.now())
         noted = selection.epoch
         return epoch is not None and noted is not None and epoch.nonce == noted.nonce
@@ -216,6 +216,6 @@ class Keeper:
     ) -> tuple[bytes, ...]:
         """The scopes that *stored* belongs to: the request's, and its own groups."""
         if not stored.groups:
-            return selection.required
+            return screened.required
         groups = group_names(stored.groups, screened.authority)
-        return tuple(dict.fromkeys((*selection.required, *groups)))
+        return tuple(dict.fromkeys((*screened.required, *groups)))

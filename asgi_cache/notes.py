@@ -61,7 +61,7 @@ class Notes(Generic[K, V]):
 class KeyNotes:
     """What one worker remembers about keys, for all its look-ups and fills."""
 
-    __slots__ = ("alone", "completed", "groups", "purges", "refusals", "required")
+    __slots__ = ("alone", "completed", "groups", "purges", "refusals")
 
     def __init__(self, max_ttl: float) -> None:
         self.refusals: Notes[bytes, Refusal] = Notes()
@@ -70,8 +70,6 @@ class KeyNotes:
         """Keys whose last answer was of no use to those who waited for it (decision 10)."""
         self.groups: Notes[bytes, tuple[bytes, ...]] = Notes(seconds=max_ttl)
         """Stamps of groups that only responses at a key name: read with the next look-up."""
-        self.required: dict[bytes, tuple[bytes, ...]] = {}
-        """Scopes of a key, as the request tells them; bounded, emptied when it is full."""
         self.purges = 0
         """How many purges and invalidations have ended in this process, carried out or not."""
         self.completed: dict[bytes, StoredResponse] = {}

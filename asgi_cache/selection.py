@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from asgi_cache.errors import InvalidationWaits
 from asgi_cache.model import NominatedFields, StoredResponse
-from asgi_cache.notes import NOTES
 from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.folding import fold
 from asgi_cache.policy.keys import EPOCH, nominated_values, plain_values, variant_slots
-from asgi_cache.policy.reuse import LONGEST_REMEMBERED
-from asgi_cache.scopes import group_names, required_names
+from asgi_cache.policy.scopes import group_names
 from asgi_cache.sharing import carried
 from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Doubted
 
@@ -36,57 +34,43 @@ if TYPE_CHECKING:
 class Selection:
     """The outcome of one look-up, for the request that made it."""
 
-    __slots__ = (
-        "available",
-        "candidates",
-        "epoch",
-        "miss",
-        "names",
-        "nominated",
-        "purges",
-        "required",
-        "shares",
-        "slots",
-        "stamps",
-        "stored",
-        "unpacked",
-        "values",
-    )
+    miss = Decision.URI_MISS
+    """The decision where ``stored`` is ``None``."""
+    available = True
+    """The store answered."""
+    shares = True
+    """An app call may be shared although the store did not: no invalidation of what it is about
 
+    waits in this process, of which a call that is under way might know nothing."""
+    purges = 0
+    """How many had ended in this process when the store did not answer: one that has ended
+
+    since then may have been carried out, and be waited for by nobody."""
+    epoch: Stamp | None = None
+    nominated: NominatedFields | None = None
+    slots: tuple[int, int] | None = None
+    values: Sequence[tuple[tuple[bytes, bytes | None], ...]] = ()
+    """The request's values of the fields in ``nominated``, normalised and plain."""
+    candidates: Sequence[StoredResponse | None] = ()
+    """What lies in ``slots``, where it is valid."""
+
+    # What is usual stands in the class: a hit makes one of these and has no use for most of it.
     def __init__(
-        self, required: tuple[bytes, ...], names: tuple[bytes, ...], stored: StoredResponse | None
+        self,
+        names: tuple[bytes, ...],
+        stored: StoredResponse | None = None,
+        unpacked: Sequence[Stamp | None] | None = None,
     ) -> None:
-        self.required = required
-        """Names of the stamps that every response to this request carries."""
         self.names = names
-        """Those, and what else was read because the key is known to need it."""
+        """The stamps that were read: those that every response to this request carries, and what
+
+        else the key is known to need."""
         self.stored = stored
         """Valid as far as purges go; fresh or stale is another question."""
-        self.miss = Decision.URI_MISS
-        """The decision where ``stored`` is ``None``."""
-        self.available = True
-        """The store answered."""
-        self.shares = True
-        """An app call may be shared although the store did not: no invalidation of what it is about
-
-        waits in this process, of which a call that is under way might know nothing."""
-        self.purges = 0
-        """How many had ended in this process when the store did not answer: one that has ended
-
-        since then may have been carried out, and be waited for by nobody."""
+        self.unpacked = unpacked
+        """The values of ``names`` and the epoch, where ``stamps`` has not been made of them."""
         self.stamps: dict[bytes, Stamp | None] = {}
         """Values that reached this worker before the app call."""
-        self.epoch: Stamp | None = None
-        self.unpacked: Sequence[Stamp | None] | None = None
-        """The values of ``names`` and the epoch where ``stamps`` has not been made of them: a hit
-
-        has no use for it."""
-        self.nominated: NominatedFields | None = None
-        self.slots: tuple[int, int] | None = None
-        self.values: Sequence[tuple[tuple[bytes, bytes | None], ...]] = ()
-        """The request's values of the fields in ``nominated``, normalised and plain."""
-        self.candidates: Sequence[StoredResponse | None] = ()
-        """What lies in ``slots``, where it is valid."""
 
     def unavailable(self, error: Exception, purges: int) -> None:
         """The store did not answer but raised *error*, when so many *purges* had ended here."""
@@ -165,8 +149,7 @@ class Selector:
     async def select(self, screened: Screened, store: Store) -> Selection:
         """What is stored for a request and valid; never raises what a store raised."""
         key = screened.key
-        required = self._notes.required.get(key) or self._required(screened)
-        names = required
+        names = screened.required
         if self._notes.groups.held:
             names += self._notes.groups.get(key, store.now()) or ()
         completed = None
@@ -178,9 +161,8 @@ class Selector:
             (record,), values = await store.read(
                 screened.target, key, RESPONSE_SLOT, (*names, EPOCH)
             )
-            epoch = values[-1]
         except Exception as error:
-            return self._unavailable(required, "look-up", error)
+            return self._unavailable(screened, "look-up", error)
         if type(record) is StoredResponse and len(record.stamps) == len(names):
             # The same as validity(), for the usual case and without a call.
             for (name, nonce, soft_nonce), stamp, wanted in zip(
@@ -191,20 +173,18 @@ class Selector:
                 if stamp[0] != nonce or stamp[1] != soft_nonce:
                     break
             else:
-                selection = Selection(required, names, record)
                 if store.now() < record.fresh_until:
-                    selection.unpacked = values
-                    return selection
-        selection = Selection(required, names, None)
+                    return Selection(names, record, values)
+        selection = Selection(names)
         selection.stamps = dict(zip(names, values, strict=False))
-        selection.epoch = epoch
+        selection.epoch = values[-1]
         try:
             if completed is not None:
                 await self._selects(selection, completed, screened, store)
             if selection.stored is None and record is not None:
                 await self._look_closer(selection, record, screened, store)
         except Exception as error:
-            return self._unavailable(required, "look-up", error)
+            return self._unavailable(screened, "look-up", error)
         if selection.stored is None and isinstance(store, Doubted) and store.may_be_old:
             # Nothing, or a record and a stamp that contradict each other: as held near it is no
             # miss yet.
@@ -252,17 +232,17 @@ class Selector:
         self, selection: Selection, stored: StoredResponse, screened: Screened, store: Store
     ) -> bool:
         """Whether *stored* is valid; it is selected where it also matches the request (§4.1)."""
-        state = validity(stored, selection.stamps, selection.required)
+        state = validity(stored, selection.stamps, screened.required)
         if state.unread:
             _, stamps = await store.read(screened.target, screened.key, (), state.unread)
             selection.stamps.update(zip(state.unread, stamps, strict=True))
             selection.names += state.unread
             self._notes.groups.put(
                 screened.key,
-                tuple(name for name in selection.names if name not in selection.required),
+                tuple(name for name in selection.names if name not in screened.required),
                 store.now(),
             )
-            state = validity(stored, selection.stamps, selection.required)
+            state = validity(stored, selection.stamps, screened.required)
         if not state.holds:
             return False
         if stored.nominated and stored.nominated not in selection.values:
@@ -280,20 +260,8 @@ class Selector:
             selection.stored = stored
         return True
 
-    def _required(self, screened: Screened) -> tuple[bytes, ...]:
-        """What :func:`required_names` says, remembered unless the key is very long."""
-        remembered = self._notes.required
-        if len(remembered) >= NOTES:
-            remembered.clear()
-        required = required_names(screened)
-        if len(screened.key) <= LONGEST_REMEMBERED:
-            remembered[screened.key] = required
-        return required
-
-    def _unavailable(
-        self, required: tuple[bytes, ...], operation: str, error: Exception
-    ) -> Selection:
+    def _unavailable(self, screened: Screened, operation: str, error: Exception) -> Selection:
         self._failures.see(operation, error)
-        selection = Selection(required, required, None)
+        selection = Selection(screened.required)
         selection.unavailable(error, self._notes.purges)
         return selection

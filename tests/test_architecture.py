@@ -37,7 +37,7 @@ LAYERS: Final = (
         *("policy", "policy.decision", "policy.emission", "policy.folding", "policy.freshness"),
         *("policy.grouping", "policy.invalidation", "policy.keys", "policy.reuse"),
         "policy.storing",
-        *("policy.ranges", "policy.validation"),
+        *("policy.ranges", "policy.scopes", "policy.validation"),
     ),
     (
         *("stores", "stores.base", "stores.codec", "stores.connections"),
@@ -51,7 +51,7 @@ LAYERS: Final = (
     ),
     # Keys and a store together; ASGI's messages as values.
     (
-        *("messages", "metrics", "health", "notes", "scopes", "selection", "fill_bytes"),
+        *("messages", "metrics", "health", "notes", "selection", "fill_bytes"),
         *("leasing", "keeping", "opening", "cache", "handle"),
     ),
     (

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from asgi_cache.fields import parse_directives
 from asgi_cache.policy.decision import Action, Decision, Refusal
 from asgi_cache.policy.folding import fold, fold_query, hides_credentials
-from asgi_cache.policy.keys import MAX_TARGET_BYTES, SEPARATORS_IN_KEY, custom_key, key_of
+from asgi_cache.policy.keys import (
+    MAX_TARGET_BYTES,
+    SEPARATORS_IN_KEY,
+    Target,
+    custom_key,
+    key_of,
+)
+from asgi_cache.policy.scopes import required_names
 from asgi_cache.settings.paths import UNSEEN
 from asgi_cache.settings.plan import COOKIE, ORIGIN_PRECONDITIONS
 
@@ -50,6 +57,8 @@ class Screened(NamedTuple):
     """What keeps this request from a fill of its own, though it may hit; ``None``: nothing."""
     asked: Directives | None
     """Its directives, where it has some and they are honoured (§5.2.1)."""
+    required: tuple[bytes, ...]
+    """Names of the stamps that every response to it carries."""
 
 
 class Screening(NamedTuple):
@@ -112,7 +121,8 @@ def screen_anew(
     query = request.query
     if compiled is not None and compiled.folds_query:
         query = fold_query(query, compiled)
-    target = b"%b\0%b\0%b" % (authority, raw_path, query)
+    named = Target(authority, raw_path, query)
+    target = named.text
     if len(target) > MAX_TARGET_BYTES or not raw_path.startswith(b"/"):
         return Screening(
             Decision.BYPASS,
@@ -126,8 +136,10 @@ def screen_anew(
     if key.count(b"\0") != SEPARATORS_IN_KEY:
         return Screening(Decision.BYPASS, Refusal.PATH)
     personal = shape.personal or shape.authorization
+    required = required_names(named, match)
     screened = Screened(
-        request, shape, match, compiled, authority, query, target, key, personal, None, None
+        *(request, shape, match, compiled, authority, query, target, key, personal, None, None),
+        required,
     )
     if (
         shape.exceptional

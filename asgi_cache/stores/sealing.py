@@ -4,7 +4,7 @@
     checked = %xFF "AC" revision crc payload    ; CRC-32 of payload, big-endian: against accidents
     sealed  = %xFF "AS" revision mac payload    ; HMAC-SHA256 (RFC 2104): against forgers
     mac     = HMAC(secret, %xFF "AS" revision place %x00 payload)
-    revision = %x03         ; of head and payload; another one is no record of ours, older or newer
+    revision = %x04         ; of head and payload; another one is no record of ours, older or newer
 
 The place is the name of the Redis key: namespace, target, key and slot. So a sealed record is one
 only where it was put, and its payload says the text of its key besides. Neither form is ever taken

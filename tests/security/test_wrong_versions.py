@@ -14,7 +14,6 @@ from asgi_cache import CacheMiddleware, MemoryStore, RedisStore, Rule
 from asgi_cache.model import CarriedStamp, EntityTag
 from asgi_cache.notes import NOTES, Notes
 from asgi_cache.policy.keys import variant_slots
-from asgi_cache.scopes import required_names
 from asgi_cache.stores.base import LEFT, VARIANT_SLOTS
 from tests.driver import BODY, START, drive, http_scope
 from tests.revising import Revising
@@ -50,7 +49,7 @@ async def test_s12_an_evicted_stamp_proves_nothing(place: Place) -> None:
     site = place.site(Origin(Reply()), store, paths=RULE)
     screened = site.screened("/page?n=1")
     assert screened is not None
-    names = required_names(screened)
+    names = screened.required
     assert len(names) == 5  # all, the target, the path, and both of the group
     for serial, name in enumerate(names, 1):
         assert (await site.told("/page?n=1")).serial == serial

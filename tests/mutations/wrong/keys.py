@@ -13,8 +13,8 @@ KEYS: Final = (
         "host-left-out",
         "K01",
         "policy/reuse.py",
-        'target = b"%b\\0%b\\0%b" % (authority, raw_path, query)',
-        'target = b"%b\\0%b\\0%b" % (b"", raw_path, query)',
+        "named = Target(authority, raw_path, query)",
+        'named = Target(b"", raw_path, query)',
         "security/test_keys.py::test_k01_hosts_have_their_own_responses",
         named="the host left out of the key",
     ),
@@ -127,12 +127,8 @@ KEYS: Final = (
         (
             Change(
                 "policy/reuse.py",
-                'target = b"%b\\0%b\\0%b" % (authority, raw_path, query)',
-                'target = b"%b\\0%b\\0%b" % (\n'
-                "        authority,\n"
-                f'        {NORMALISED}.encode("utf-8", "surrogatepass"),\n'
-                "        query,\n"
-                "    )",
+                "named = Target(authority, raw_path, query)",
+                f'named = Target(authority, {NORMALISED}.encode("utf-8", "surrogatepass"), query)',
             ),
             Change(
                 "policy/reuse.py",
@@ -149,8 +145,8 @@ KEYS: Final = (
         (
             Change(
                 "policy/reuse.py",
-                'target = b"%b\\0%b\\0%b" % (authority, raw_path, query)',
-                'target = b"%b\\0%b\\0%b" % (authority, raw_path.lower(), query)',
+                "named = Target(authority, raw_path, query)",
+                "named = Target(authority, raw_path.lower(), query)",
             ),
             Change(
                 "policy/reuse.py",

@@ -84,7 +84,7 @@ PURGES: Final = (
     one(
         "page-without-query-survives",
         "C11",
-        "scopes.py",
+        "policy/scopes.py",
         '            names.append(target_stamp(target._replace(query=b"").text))\n',
         "",
         "test_wrap.py::test_a_purge_of_all_queries_from_a_handler",
@@ -94,9 +94,9 @@ PURGES: Final = (
         "C12",
         (
             Change(
-                "scopes.py",
-                "        names += group_names(groups, screened.authority)\n",
-                "        assert groups\n",
+                "policy/scopes.py",
+                "        names += group_names(rule_groups(match.rule, match.params), authority)\n",
+                "        assert authority\n",
             ),
             Change(
                 "policy/grouping.py",
@@ -110,8 +110,8 @@ PURGES: Final = (
         "groups-of-a-response-survive",
         "C12",
         "keeping.py",
-        "return tuple(dict.fromkeys((*selection.required, *groups)))",
-        "return tuple(dict.fromkeys((*selection.required, *groups[:0])))",
+        "return tuple(dict.fromkeys((*screened.required, *groups)))",
+        "return tuple(dict.fromkeys((*screened.required, *groups[:0])))",
         "test_middleware.py::test_groups_that_only_the_response_names",
     ),
     one(

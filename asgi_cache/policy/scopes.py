@@ -16,22 +16,20 @@ from asgi_cache.policy.keys import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from asgi_cache.policy.reuse import Screened
+    from asgi_cache.settings.paths import Match
 
 
-def required_names(screened: Screened) -> tuple[bytes, ...]:
+def required_names(target: Target, match: Match | None) -> tuple[bytes, ...]:
     """The scopes that the request alone tells: what every response to it must carry.
 
     A target without query reads no path stamp: a purge of all queries writes both.
     """
-    # Every hit comes by here: target_stamp() without the call.
-    names: tuple[bytes, ...] = (NAMESPACE, b"t" + screened.target)
-    if screened.query:
-        names += (path_stamp(screened.authority, screened.request.raw_path),)
-    compiled = screened.compiled
-    if compiled is not None and compiled.rule.groups and screened.match is not None:
-        groups = rule_groups(compiled.rule, screened.match.params)
-        names += group_names(groups, screened.authority)
+    authority, path, query = target
+    names: tuple[bytes, ...] = (NAMESPACE, target_stamp(target.text))
+    if query:
+        names += (path_stamp(authority, path),)
+    if match is not None and match.rule is not None and match.rule.groups:
+        names += group_names(rule_groups(match.rule, match.params), authority)
     return names
 
 
