@@ -54,27 +54,22 @@ class Memo(threading.local):
     """What was decoded last at each place, and of which bytes; one for each thread."""
 
     def __init__(self) -> None:
-        self._entries: dict[bytes, tuple[bytes, bytes, Record | Detached]] = {}
+        self.entries: dict[bytes, tuple[bytes, bytes, Record | Detached]] = {}
+        """By places: the bytes, the key, and what they were decoded to for it."""
         self._bytes = 0
-
-    def get(self, place: bytes, data: bytes | None, key: bytes) -> Record | Detached | None:
-        """What *data* was decoded to at *place* for *key*; ``None``: it is not remembered."""
-        entry = self._entries.get(place)
-        if entry is None or entry[0] != data or entry[1] != key:
-            return None
-        return entry[2]
 
     def put(self, place: bytes, data: bytes, key: bytes, record: Record | Detached) -> None:
         """Remember it in place of what was there."""
-        before = self._entries.pop(place, None)
+        entries = self.entries
+        before = entries.pop(place, None)
         if before is not None:
             self._bytes -= len(before[0])
         if len(data) > MEMO_ENTRY_BYTES:
             return
-        while self._entries and self._bytes + len(data) > MEMO_BYTES:
-            oldest = next(iter(self._entries))
-            self._bytes -= len(self._entries.pop(oldest)[0])
-        self._entries[place] = (data, key, record)
+        while entries and self._bytes + len(data) > MEMO_BYTES:
+            oldest = next(iter(entries))
+            self._bytes -= len(entries.pop(oldest)[0])
+        entries[place] = (data, key, record)
         self._bytes += len(data)
 
 
@@ -101,6 +96,8 @@ class LookUps:
         self._memo = memo
         self._longest = longest
         self._asked: dict[Question, list[asyncio.Future[Found]]] = {}
+        self._sought: list[list[bytes]] = []
+        """Of each question the places of its records."""
         self._records: dict[bytes, bytes] = {}
         """Places, and the keys that their records are to be of."""
         self._names: list[bytes] = []
@@ -108,26 +105,28 @@ class LookUps:
     def ask(self, question: Question) -> asyncio.Future[Found]:
         """Ask it when the turn is over."""
         waiter: asyncio.Future[Found] = self._future()
-        waiters = self._asked.get(question)
-        if waiters is None:
-            self._asked[question] = [waiter]
-        else:
-            waiters.append(waiter)
+        self._asked.setdefault(question, []).append(waiter)
         return waiter
 
     def commands(self) -> Sequence[Command]:
         """A GETRANGE for each place, and an MGET for all stamps."""
         self.loop = None
-        names: dict[bytes, None] = {}
         place_of, stamp_place = self._places.record, self._places.stamp
+        records, sought_by = self._records, self._sought
+        names: dict[bytes, None] = {}
         for target, key, slots, stamps in self._asked:
+            sought = []
             for slot in slots:
-                self._records[place_of(target, key, slot)] = key
-            names.update(dict.fromkeys(stamps))
+                place = place_of(target, key, slot)
+                records[place] = key
+                sought.append(place)
+            sought_by.append(sought)
+            for name in stamps:
+                names[name] = None
         self._names = list(names)
         # Not GET: what lies there may be no record of ours, and 512 MB long.
         last = self._longest
-        commands: list[Command] = [(b"GETRANGE", place, b"0", last) for place in self._records]
+        commands: list[Command] = [(b"GETRANGE", place, b"0", last) for place in records]
         for at in range(0, len(self._names), MOST_NAMES):
             some = self._names[at : at + MOST_NAMES]
             commands.append((b"MGET", *map(stamp_place, some)))
@@ -139,22 +138,29 @@ class LookUps:
             if isinstance(reply, ResponseError):
                 self.failed(reply)
                 return
-        origin = self._origin
+        origin, remembered = self._origin, self._memo.entries.get
         records: dict[bytes, Record | Detached | None] = {}
         for (place, key), data in zip(self._records.items(), replies, strict=False):
-            records[place] = self._record(data, key, place)
+            entry = remembered(place)
+            if entry is not None and entry[0] == data and entry[1] == key:
+                records[place] = entry[2]
+            else:
+                records[place] = self._decoded(data, key, place)
         values = [data for reply in replies[len(records) :] for data in reply]
         stamps = dict(zip(self._names, map(origin.stamp, values), strict=True))
-        now, place_of = origin.now(), self._places.record
-        for (target, key, slots, names), waiters in self._asked.items():
+        now = origin.now()
+        for ((_, _, _, names), waiters), sought in zip(
+            self._asked.items(), self._sought, strict=True
+        ):
             found: list[Record | Detached | None] = []
             apart = 0
-            for slot in slots:
-                record = records[place_of(target, key, slot)]
-                if record is not None and record.discard_at <= now:
-                    record = None
-                elif type(record) is Detached:
-                    apart += record.size
+            for place in sought:
+                record = records[place]
+                if record is not None:
+                    if record.discard_at <= now:
+                        record = None
+                    elif type(record) is Detached:
+                        apart += record.size
                 found.append(record)
             answer = Found(found, [stamps[name] for name in names], apart)
             for waiter in waiters:
@@ -168,12 +174,10 @@ class LookUps:
                 if not waiter.done():
                     waiter.set_exception(self._origin.unavailable("read", error))
 
-    def _record(self, data: bytes | None, key: bytes, place: bytes) -> Record | Detached | None:
+    def _decoded(self, data: bytes | None, key: bytes, place: bytes) -> Record | Detached | None:
         if data == b"":  # what GETRANGE says of a key that is not there
             return None
-        record = self._memo.get(place, data, key)
-        if record is None:
-            record = self._origin.decoded(data, key, place)
-            if record is not None and data is not None:
-                self._memo.put(place, data, key, record)
+        record = self._origin.decoded(data, key, place)
+        if record is not None and data is not None:
+            self._memo.put(place, data, key, record)
         return record

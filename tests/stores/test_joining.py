@@ -15,14 +15,15 @@ from asgi_cache.errors import StoreError, StoreUnavailable
 from asgi_cache.stores import RESPONSE_SLOT, Budget, GuardedStore, RedisStore
 from asgi_cache.stores.bodies import APART_BYTES, body_place
 from asgi_cache.stores.deadlines import NoAnswer
-from asgi_cache.stores.lookups import MEMO_BYTES, MOST_NAMES, Memo
+from asgi_cache.stores.lookups import MEMO_BYTES, MOST_NAMES, LookUps, Memo
+from asgi_cache.stores.places import Places
 from tests.stores.records import stored_response
 from tests.stores.wire import Relay, answer_handshake, read_command, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from asgi_cache.model import StoredResponse
+    from asgi_cache.model import Stamp, StoredResponse
     from asgi_cache.stores.line import Line
     from tests.servers import RedisServer
 
@@ -221,22 +222,59 @@ async def test_what_is_asked_is_sent_after_it_was_asked(
         assert await after == two
 
 
+class Decoding:
+    """An origin that says which bytes it was asked to decode."""
+
+    def __init__(self) -> None:
+        self.decoded_bytes: list[bytes | None] = []
+
+    def now(self) -> float:
+        return time.time()
+
+    def decoded(self, data: bytes | None, key: bytes, place: bytes) -> StoredResponse | None:
+        self.decoded_bytes.append(data)
+        return None if data is None else response(key + data[:16])
+
+    def stamp(self, data: bytes | None) -> Stamp | None:
+        return None
+
+    def unavailable(self, operation: str, error: Exception) -> Exception:
+        return error
+
+
 async def test_the_memo_gives_nothing_for_other_bytes_another_key_or_another_place() -> None:
+    memo, places = Memo(), Places("here")
+
+    async def asks(data: bytes | None, key: bytes = KEY, target: bytes = TARGET) -> list[object]:
+        origin = Decoding()
+        turn = LookUps(asyncio.get_running_loop(), origin, places, memo, b"1")
+        found = turn.ask((target, key, (0,), ()))
+        assert len(turn.commands()) == 1
+        turn.done([data])
+        return [(await found).records[0], *origin.decoded_bytes]
+
+    (first, decoded) = await asks(b"bytes")
+    assert decoded == b"bytes"
+    assert await asks(bytes(bytearray(b"bytes"))) == [first]
+    assert (await asks(b"byte"))[1:] == [b"byte"]
+    assert (await asks(b"bytes"))[1:] == [b"bytes"]  # the last one is what is remembered
+    assert await asks(None) == [None, None]
+    assert await asks(b"") == [None]
+    assert (await asks(b"bytes", KEY + b" "))[1:] == [b"bytes"]
+    assert (await asks(b"bytes", KEY, TARGET + b" "))[1:] == [b"bytes"]
+    memo.put(places.record(TARGET, KEY, 0), b"bytes", KEY + b" ", response())
+    assert (await asks(b"bytes"))[1:] == [b"bytes"]
+
+
+async def test_the_memo_is_bounded_in_bytes() -> None:
     memo, record = Memo(), response()
-    memo.put(b"place", b"bytes", KEY, record)
-    assert memo.get(b"place", bytes(bytearray(b"bytes")), KEY) is record
-    assert memo.get(b"place", b"bytez", KEY) is None
-    assert memo.get(b"place", b"byte", KEY) is None
-    assert memo.get(b"place", None, KEY) is None
-    assert memo.get(b"place", b"bytes", KEY + b" ") is None
-    assert memo.get(b"other", b"bytes", KEY) is None
     for number in range(100):
         memo.put(b"%d" % number, bytes(60_000), KEY, record)
-    assert sum(len(data) for data, _, _ in memo._entries.values()) == memo._bytes <= MEMO_BYTES
-    assert memo.get(b"99", bytes(60_000), KEY) is record
-    assert memo.get(b"0", bytes(60_000), KEY) is None
+    assert sum(len(data) for data, _, _ in memo.entries.values()) == memo._bytes <= MEMO_BYTES
+    assert b"99" in memo.entries
+    assert b"0" not in memo.entries
     memo.put(b"99", bytes(70_000), KEY, record)
-    assert memo.get(b"99", bytes(70_000), KEY) is None
+    assert b"99" not in memo.entries
 
 
 # ------------------------------------------------------------------ cancelled
