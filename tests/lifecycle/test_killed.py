@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 KILL_SECONDS: Final = float(os.environ.get("KILL_SECONDS", "4"))
 WORKERS: Final = 4
+NEAR: Final = ("0", "1")
+"""Those that have a near tier."""
 CLIENTS: Final = 8
 PAGES: Final = 40
 LEASE_SECONDS: Final = 2.0
 """``collapse_timeout`` of the loop: how long a lease lives."""
 SLACK_SECONDS: Final = 1.0
+NEAR_SECONDS: Final = 2.0
+"""So much later than a purge has returned a worker with a near tier hears of it at the worst."""
 
 
 async def test_o05_the_leaders_worker_is_killed(redis_url: str, namespace: str, keys: Keys) -> None:
@@ -75,7 +79,8 @@ class Loop:
         self.over = False
         self.away: set[Worker] = set()
         """Killed, and not yet there again."""
-        self._purged: dict[str, int] = {}
+        self._purged: dict[str, list[tuple[int, float]]] = {}
+        """When the purges of a target began, and when each had returned (seconds)."""
 
     async def start(self, worker: Worker) -> None:
         """Have a killed one serve again."""
@@ -92,24 +97,26 @@ class Loop:
             async with Client(worker.port) as client:
                 try:
                     for _ in range(draw.randrange(1, 20)):
-                        await self._one(client, draw)
+                        await self._one(client, draw, worker)
                 except (OSError, EOFError) as error:
                     if kills == worker.kills and worker not in self.away:
                         self.wrong.append(f"{worker.name}: {error!r}")
                     self.counts["broken off"] += 1
 
-    async def _one(self, client: Client, draw: random.Random) -> None:
+    async def _one(self, client: Client, draw: random.Random, worker: Worker) -> None:
         page = draw.randrange(PAGES)
         target = f"/page/{page}?bytes={page * 500}&chunks={1 + page % 4}&length={page % 2}"
         target += f"&says=public,max-age={page % 3}"
-        least = self._purged.get(target, 0)
+        purges = self._purged.setdefault(target, [])
+        heard = time.monotonic() - (NEAR_SECONDS if worker.name in NEAR else 0.0)
+        least = max((began for began, ended in purges if ended <= heard), default=0)
         answer = await client.ask(target)
         self.counts["hits" if answer.is_hit else "other answers"] += 1
         self._judge(target, answer, least)
         if draw.random() < 0.01:
             began = time.monotonic_ns()
             await self.cache.purge(f"http://{HOST}{target}")
-            self._purged[target] = max(began, self._purged.get(target, 0))
+            purges.append((began, time.monotonic()))
             self.counts["purges"] += 1
 
     def _judge(self, target: str, answer: Answer, least: int) -> None:
@@ -125,10 +132,17 @@ class Loop:
 
 
 async def test_o05_kill_loop(redis_url: str, namespace: str, keys: Keys) -> None:
-    """A random one of four is killed each second and started again."""
+    """A random one of four, of which two have a near tier, is killed each second and started again.
+
+    Without a near tier a purge holds as soon as it has returned.
+    """
     options: dict[str, Any] = {"store": redis_url, "namespace": namespace, **PATIENT}
     options["collapse_timeout"] = LEASE_SECONDS
-    workers = [Worker(str(number), **options) for number in range(WORKERS)]
+    far = {**options, "near_bytes": 0}
+    workers = [
+        Worker(str(number), **(options if str(number) in NEAR else far))
+        for number in range(WORKERS)
+    ]
     draw = random.Random(5)
     longest = 0
     with running(*workers):

@@ -35,6 +35,8 @@ REQUESTS: Final = 900
 PAGES: Final = 20
 CLIENTS: Final = 6
 LANGUAGES: Final = ("de", "en", None)
+AT_ONCE: Final[dict[str, Any]] = {**PATIENT, "near_bytes": 0}
+"""Without a near tier a purge holds in all workers as soon as it has returned."""
 RULE: Final[dict[str, Any]] = {"ttl": 60, "groups": ["pages"]}
 NEW_RULE: Final[dict[str, Any]] = {**RULE, "ignore_query": ["utm_*"], "cookies": ["lang"]}
 
@@ -132,7 +134,7 @@ async def judged(
 
 async def test_o10_old_and_new_code(redis_url: str, namespace: str, old_package: Path) -> None:
     """Each has its own revision of records: no errors, nothing mixed, purges reach both."""
-    options: dict[str, Any] = {"store": redis_url, "namespace": namespace, **PATIENT}
+    options: dict[str, Any] = {**AT_ONCE, "store": redis_url, "namespace": namespace}
     options["paths"] = {"/page/{x}": RULE}
     old, new = Worker("old", package=old_package, **options), Worker("new", **options)
     rolling = await judged(old, new, {"old": RULE, "new": RULE}, redis_url, namespace)
@@ -143,7 +145,7 @@ async def test_o10_old_and_new_code(redis_url: str, namespace: str, old_package:
 @pytest.mark.parametrize("swapped", [False, True])
 async def test_o10_old_and_new_settings(redis_url: str, namespace: str, swapped: bool) -> None:
     """A rule that folds the query and keys by a cookie, and one that does not, on one Redis."""
-    options: dict[str, Any] = {"store": redis_url, "namespace": namespace, **PATIENT}
+    options: dict[str, Any] = {**AT_ONCE, "store": redis_url, "namespace": namespace}
     rules = {"old": NEW_RULE, "new": RULE} if swapped else {"old": RULE, "new": NEW_RULE}
     old, new = (
         Worker(name, **{**options, "paths": {"/page/{x}": rule}}) for name, rule in rules.items()
