@@ -22,7 +22,7 @@ from asgi_cache.policy.keys import EPOCH, NAMESPACE, Target, group_stamps, targe
 from asgi_cache.policy.scopes import purged_names
 from asgi_cache.selection import Selector
 from asgi_cache.settings import Settings
-from asgi_cache.stores.base import Journalling
+from asgi_cache.stores.capabilities import Journalling
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence

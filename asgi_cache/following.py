@@ -10,7 +10,7 @@ from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.keys import nominated_values, plain_values
 from asgi_cache.policy.reuse import may_answer
 from asgi_cache.policy.validation import conditional_fields
-from asgi_cache.stores.base import NOTHING
+from asgi_cache.stores.capabilities import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

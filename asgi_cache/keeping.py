@@ -13,7 +13,8 @@ from asgi_cache.policy.grouping import MAX_GROUPS
 from asgi_cache.policy.keys import EPOCH, variant_slots
 from asgi_cache.policy.scopes import group_names
 from asgi_cache.selection import carry
-from asgi_cache.stores.base import VARIANT_SLOTS, Doubted
+from asgi_cache.stores.base import VARIANT_SLOTS
+from asgi_cache.stores.capabilities import Doubted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,8 +11,8 @@ from hashlib import blake2b
 from os import urandom
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.stores.base import LEFT, NOTHING, Budgeted
 from asgi_cache.stores.bodies import extra_seconds
+from asgi_cache.stores.capabilities import LEFT, NOTHING, Budgeted
 from asgi_cache.stores.deadlines import bounded
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from asgi_cache.metrics import Failures
     from asgi_cache.model import Record
     from asgi_cache.policy.reuse import Screened
-    from asgi_cache.stores.base import Leased
+    from asgi_cache.stores.capabilities import Leased
 
 TOKEN_BYTES: Final = 16
 POLL_SECONDS: Final = (0.05, 0.1)

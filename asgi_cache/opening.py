@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from asgi_cache.errors import ConfigurationError
 from asgi_cache.policy.keys import NAMESPACE
 from asgi_cache.stores import GuardedStore, MemoryStore, RedisStore, TieredStore
-from asgi_cache.stores.base import Leased, Store, Watched
+from asgi_cache.stores.base import Store
+from asgi_cache.stores.capabilities import Leased, Watched
 from asgi_cache.stores.cells import INDEX_BYTES
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from asgi_cache.policy.folding import fold
 from asgi_cache.policy.keys import EPOCH, nominated_values, plain_values, variant_slots
 from asgi_cache.policy.scopes import group_names
 from asgi_cache.sharing import carried
-from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS, Doubted
+from asgi_cache.stores.base import RESPONSE_SLOT, VARIANT_SLOTS
+from asgi_cache.stores.capabilities import Doubted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

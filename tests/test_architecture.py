@@ -40,7 +40,7 @@ LAYERS: Final = (
         *("policy.ranges", "policy.scopes", "policy.validation"),
     ),
     (
-        *("stores", "stores.base", "stores.codec", "stores.connections"),
+        *("stores", "stores.base", "stores.capabilities", "stores.codec", "stores.connections"),
         *("stores.guarded", "stores.leases", "stores.memory", "stores.pools", "stores.redis"),
         *("stores.breaker", "stores.deadlines", "stores.journal", "stores.locking"),
         *("stores.probing", "stores.sealing"),
@@ -48,6 +48,7 @@ LAYERS: Final = (
         *("stores.operations", "stores.pooled", "stores.bodies", "stores.stamping"),
         *("stores.tracking", "stores.cells", "stores.watching", "stores.tiered", "stores.writing"),
         *("stores.fencing", "stores.readings", "stores.soundness", "stores.zstd"),
+        "stores.server_clock",
     ),
     # Keys and a store together; ASGI's messages as values.
     (
@@ -85,7 +86,8 @@ TYPE_ONLY: Final = (
 """Imports upwards that are for annotations alone."""
 
 SHARED_BY_STORES: Final = (
-    *("stores.base", "stores.codec", "stores.connections", "stores.leases", "stores.pools"),
+    *("stores.base", "stores.capabilities", "stores.codec", "stores.connections", "stores.leases"),
+    "stores.pools",
     *("stores.bodies", "stores.sealing", "stores.stamping", "stores.tracking", "stores.zstd"),
 )
 """What a store may import of its siblings."""
@@ -100,7 +102,11 @@ PARTS_OF_A_STORE: Final = {
         *("stores.joining", "stores.lookups", "stores.places", "stores.resp"),
         *("stores.readings", "stores.writing"),
     ),
-    "stores.connections": ("stores.deadlines", "stores.joining", "stores.pooled", "stores.resp"),
+    "stores.connections": (
+        *("stores.deadlines", "stores.joining", "stores.pooled", "stores.resp"),
+        "stores.server_clock",
+    ),
+    "stores.server_clock": ("stores.resp",),
     "stores.joining": ("stores.deadlines", "stores.line", "stores.resp"),
     "stores.pooled": ("stores.joining", "stores.line", "stores.resp"),
     "stores.lookups": ("stores.places", "stores.resp"),
@@ -118,7 +124,7 @@ PARTS_OF_A_STORE: Final = {
 
 REDIS: Final = (
     *("stores.redis", "stores.connections", "stores.pools", "stores.pooled", "stores.line"),
-    *("stores.resp", "stores.lookups", "stores.tracking", "stores.fencing"),
+    *("stores.resp", "stores.lookups", "stores.tracking", "stores.fencing", "stores.server_clock"),
 )
 """Where redis may be imported."""
 

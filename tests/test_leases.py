@@ -11,7 +11,7 @@ import redis.asyncio
 from asgi_cache import CacheMiddleware, RedisStore
 from asgi_cache.leasing import Lease
 from asgi_cache.stores import GuardedStore
-from asgi_cache.stores.base import Leased
+from asgi_cache.stores.capabilities import Leased
 from tests.driver import Connection, drive, http_scope
 from tests.stores.wire import until
 from tests.test_collapsing import FRESH, Gated, turns

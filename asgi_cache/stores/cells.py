@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from asgi_cache.model import Record, Stamp
-    from asgi_cache.stores.base import Cell, Holder, Watched
+    from asgi_cache.stores.capabilities import Cell, Holder, Watched
 
 MOST_REMEMBERED: Final = 8192
 """Places pushed lately, twice: at some thousand changes a second, longer than a read may take."""

@@ -24,22 +24,19 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from asgi_cache.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
+from asgi_cache.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from asgi_cache.stores.deadlines import NoAnswer
 from asgi_cache.stores.joining import Joining
 from asgi_cache.stores.pooled import Pooled
 from asgi_cache.stores.pools import pool_of
 from asgi_cache.stores.resp import is_refusal, packed
+from asgi_cache.stores.server_clock import ServerClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from asgi_cache.stores.resp import Command
 
-MOST_BETWEEN: Final = 0.5
-"""Seconds of the server's clock between two commands of one piece: it may be suspended for long,
-
-but then the connection is made anew."""
 READING: Final = ("read", "ping")
 """Operations that write nothing: what is said to them is said of every look-up."""
 
@@ -47,8 +44,7 @@ READING: Final = ("read", "ping")
 class Connections:
     """The connections to *server*, a URL or a client of redis-py, in every event loop.
 
-    At most *limit* in each loop; *connect_timeout* in seconds. *clock* is what :attr:`offset` is
-    measured against.
+    At most *limit* in each loop; *connect_timeout* in seconds. *clock*: this process's.
     """
 
     def __init__(
@@ -73,10 +69,7 @@ class Connections:
             raise ConfigurationError("store has decode_responses set; its replies must be bytes")
         self._limit = min(limit, self._pool.max_connections)
         self._connect_timeout = connect_timeout
-        self.clock = clock
-        self.offset = 0.0
-        """Seconds that the server's clock is ahead, known when :attr:`offset_is_known`."""
-        self.offset_is_known = False
+        self.server_clock = ServerClock(clock)
         self.moves = 0
         """How often another server than before was found to be the one that is meant."""
         self._peer: object = None
@@ -185,23 +178,6 @@ class Connections:
             return await connection.read_response(push_request=True)
         return await connection.read_response()
 
-    def observe(self, sent_at: float, replies: Sequence[Any]) -> None:
-        """Learn the server's clock from its *replies* to two TIMEs sent at *sent_at*, just come.
-
-        A StoreError where they contradict each other: nothing else shows a time that was garbled
-        on its way, and one that is too early by a little would keep alive what has ended.
-        """
-        if any(isinstance(reply, ResponseError) for reply in replies):
-            return  # not permitted: then clocks have to agree
-        server, again = [int(seconds) + int(micros) / 1e6 for seconds, micros in replies]
-        if not server <= again <= server + MOST_BETWEEN:
-            raise StoreError(f"the server says that it is {server:f} and then {again:f}")
-        least, most = server - self.clock(), server - sent_at
-        # One that may still be right stays, so that a slow exchange does not blur it.
-        if not (self.offset_is_known and least <= self.offset <= most):
-            self.offset = (least + most) / 2
-        self.offset_is_known = True
-
     def reached(self, connection: Any) -> None:
         """Note where a new connection leads."""
         ask = getattr(getattr(connection, "_writer", None), "get_extra_info", None)
@@ -243,26 +219,6 @@ class Connections:
         return text.replace(password, "***") if password else text
 
 
-class _Clock:
-    """Asks a new connection for the server's time."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-        self._sent_at = 0.0
-
-    def commands(self) -> Sequence[Command]:
-        """The same twice."""
-        self._sent_at = self._connections.clock()
-        return [(b"TIME",), (b"TIME",)]
-
-    def done(self, replies: list[Any]) -> None:
-        """Learn from its replies."""
-        self._connections.observe(self._sent_at, replies)
-
-    def failed(self, error: Exception) -> None:
-        """The next connection asks again."""
-
-
 class _LoopConnections:
     """The connections of one event loop."""
 
@@ -270,11 +226,12 @@ class _LoopConnections:
         self._connections = connections
         self._connect_timeout = connect_timeout
         self._ending: asyncio.Task[None] | None = None
-        self.pooled = Pooled(connections.make, lambda: _Clock(connections), limit)
+        asking = connections.server_clock.asking
+        self.pooled = Pooled(connections.make, asking, limit)
         self.joining = Joining(
             self._connect,
             lambda commands: self.pooled.exchange(commands, None),
-            lambda: _Clock(connections),
+            asking,
         )
 
     def end(self) -> None:

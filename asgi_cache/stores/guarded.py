@@ -29,9 +29,10 @@ from asgi_cache.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from asgi_cache.stores.base import RESPONSE_SLOT, Budgeted, Joined, Probed
+from asgi_cache.stores.base import RESPONSE_SLOT
 from asgi_cache.stores.bodies import BYTES_PER_SECOND, extra_seconds
 from asgi_cache.stores.breaker import LIMIT, LOG_INTERVAL, Breaker
+from asgi_cache.stores.capabilities import Budgeted, Joined, Probed
 from asgi_cache.stores.deadlines import NoAnswer, bounded
 from asgi_cache.stores.journal import Journal, without
 from asgi_cache.stores.operations import Budget, Operations
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from asgi_cache.model import Record, Stamp
-    from asgi_cache.stores.base import Found, Seconds, Store
+    from asgi_cache.stores.base import Store
+    from asgi_cache.stores.capabilities import Found, Seconds
 
 _T = TypeVar("_T")
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.errors import StoreUnavailable
-from asgi_cache.stores.base import LEFT, STORED
+from asgi_cache.stores.capabilities import LEFT, STORED
 from asgi_cache.stores.fencing import are_unwanted, failed, fenced
 from asgi_cache.stores.line import close_here
 

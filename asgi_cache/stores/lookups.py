@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from redis.exceptions import ResponseError
 
-from asgi_cache.stores.base import Found
 from asgi_cache.stores.bodies import Detached
+from asgi_cache.stores.capabilities import Found
 
 if TYPE_CHECKING:
     import asyncio

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from asgi_cache.model import Record
-    from asgi_cache.stores.base import Cell
+    from asgi_cache.stores.capabilities import Cell
 
 # What CPython 3.11 to 3.14 on 64 bits spend, rounded up; tests/stores/test_memory.py compares the
 # sums with what a process really grows by.

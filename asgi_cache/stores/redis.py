@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from asgi_cache.model import Record, StoredResponse
-    from asgi_cache.stores.base import Found
+    from asgi_cache.stores.capabilities import Found
     from asgi_cache.stores.resp import Command
 
 MAX_RECORD_BYTES: Final = 32 * 1024 * 1024
@@ -77,7 +77,7 @@ class RedisStore:
         )
         # The server's time, as far as it is known: clock() + offset. A hit asks three times, so it
         # is put together of what costs no Python call.
-        offsets = map(attrgetter("offset"), repeat(self._connections))
+        offsets = map(attrgetter("offset"), repeat(self._connections.server_clock))
         self.now: Callable[[], float] = map(add, iter(clock, None), offsets).__next__
         places = self._places = Places(namespace)
         self._prefix = places.prefix
@@ -234,7 +234,7 @@ class RedisStore:
         self, names: Sequence[bytes], soft_names: Sequence[bytes], life: float
     ) -> None:
         """New stamps for *names*, in order, then new soft parts for *soft_names*; one exchange."""
-        if soft_names and not self._connections.offset_is_known:
+        if soft_names and not self._connections.server_clock.is_known:
             await self._connections.exchange("replace", [(b"PING",)])
         live = milliseconds(life)
         commands: list[Command] = [

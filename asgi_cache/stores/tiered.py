@@ -8,7 +8,7 @@ most as old as the last push on its way, and never older than the lease.
 Whatever a request asks after something has been asked far for it is asked far as well: a fill
 must see the stamps, and above all the epoch, as they are, and an old stamp must not be taken as a
 contradiction of a new record. For the same reason a miss near is no miss: see
-:class:`~asgi_cache.stores.base.Doubted`.
+:class:`~asgi_cache.stores.capabilities.Doubted`.
 
 What is written goes far only, and comes near with the next look-up. To keep it at once one would
 have to tell the push of one's own write from that of another's that came with it.
@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgi_cache.errors import ConfigurationError
 from asgi_cache.model import NominatedFields, Stamp, StoredResponse
-from asgi_cache.stores.base import RESPONSE_SLOT, Budgeted, Doubted, Guarding, Leased, Watched
+from asgi_cache.stores.base import RESPONSE_SLOT
+from asgi_cache.stores.capabilities import Budgeted, Doubted, Guarding, Leased, Watched
 from asgi_cache.stores.cells import Cells
 from asgi_cache.stores.watching import Watching
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from asgi_cache.model import CarriedStamp, Record
-    from asgi_cache.stores.base import Cell, Holder, Leases, Store
+    from asgi_cache.stores.base import Store
+    from asgi_cache.stores.capabilities import Cell, Holder, Leases
 
 EMPTY: Final = NominatedFields((), (), float("inf"))
 """Held near for a slot that is known to be empty: of two slots a variant often has one."""
@@ -142,7 +144,7 @@ class View(SimpleNamespace, Budgeted, Doubted):
     tier: TieredStore
     now: Callable[[], float]
     may_be_old: bool = False
-    """Something has been answered near: see :class:`~asgi_cache.stores.base.Doubted`."""
+    """Something has been answered near: see :class:`~asgi_cache.stores.capabilities.Doubted`."""
     is_far: bool = False
     """Nothing is answered near any more."""
     far: Store | None = None

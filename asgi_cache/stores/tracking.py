@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import NoPermissionError, ResponseError
 
 from asgi_cache.errors import StoreRefused, StoreUnavailable
-from asgi_cache.stores.base import Changed
+from asgi_cache.stores.capabilities import Changed
 from asgi_cache.stores.line import close_here
 from asgi_cache.stores.stamping import stamp_of
 
@@ -35,7 +35,7 @@ NO_RESP3: Final = ("unknown command", "NOPROTO ")
 
 
 class Tracking:
-    """A :class:`~asgi_cache.stores.base.Channel`; *place*: the key that :meth:`ask` reads."""
+    """A :class:`~asgi_cache.stores.capabilities.Channel`; *place*: what :meth:`ask` reads."""
 
     def __init__(self, connections: Connections, prefix: bytes, place: bytes) -> None:
         self._connections = connections

@@ -29,13 +29,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache.errors import StoreRefused
-from asgi_cache.stores.base import Changed
+from asgi_cache.stores.capabilities import Changed
 from asgi_cache.stores.locking import ProcessLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asgi_cache.stores.base import Channel, Watched
+    from asgi_cache.stores.capabilities import Channel, Watched
     from asgi_cache.stores.cells import Cells
 
 LEASE: Final = 1.0

@@ -14,7 +14,8 @@ from asgi_cache import CacheMiddleware, MemoryStore, RedisStore, Rule
 from asgi_cache.model import CarriedStamp, EntityTag
 from asgi_cache.notes import NOTES, Notes
 from asgi_cache.policy.keys import variant_slots
-from asgi_cache.stores.base import LEFT, VARIANT_SLOTS
+from asgi_cache.stores.base import VARIANT_SLOTS
+from asgi_cache.stores.capabilities import LEFT
 from tests.driver import BODY, START, drive, http_scope
 from tests.revising import Revising
 from tests.security.harness import MAX_AGE, SHARED, Origin, Reply

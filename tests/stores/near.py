@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from asgi_cache.errors import StoreError, StoreUnavailable
 from asgi_cache.stores import MemoryStore, TieredStore
-from asgi_cache.stores.base import Changed
+from asgi_cache.stores.capabilities import Changed
 from tests.stores.wire import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from asgi_cache.model import Record, Stamp
-    from asgi_cache.stores.base import Cell
+    from asgi_cache.stores.capabilities import Cell
 
 NAME = b"n"
 """The stamp that proves the channel alive."""

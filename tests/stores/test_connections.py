@@ -16,7 +16,7 @@ import redis.asyncio
 
 from asgi_cache.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from asgi_cache.stores import RESPONSE_SLOT, RedisStore
-from asgi_cache.stores.connections import Connections
+from asgi_cache.stores.server_clock import ServerClock
 from tests.servers import RedisServer, free_port
 from tests.stores.records import stored_response
 from tests.stores.wire import Relay, answer_handshake, read_command, serving, until
@@ -509,15 +509,15 @@ def test_a_forked_child_lets_go_of_its_parents_connections(
     assert (ran.stderr, ran.returncode) == ("", 0)
 
 
-async def test_a_clock_offset_that_may_still_be_right_is_kept() -> None:
-    connections = Connections("redis://127.0.0.1", clock=lambda: 100.0, connect_timeout=1, limit=1)
-    connections.observe(98.0, [[b"200", b"500000"]] * 2)
-    assert connections.offset == pytest.approx(101.5)
-    assert connections.offset_is_known
-    connections.observe(90.0, [[b"200", b"500000"]] * 2)  # between 100.5 and 110.5
-    assert connections.offset == pytest.approx(101.5)
-    connections.observe(99.0, [[b"900", b"0"], [b"900", b"300000"]])
-    assert connections.offset == pytest.approx(800.5)
+def test_a_clock_offset_that_may_still_be_right_is_kept() -> None:
+    clock = ServerClock(lambda: 100.0)
+    clock.observe(98.0, [[b"200", b"500000"]] * 2)
+    assert clock.offset == pytest.approx(101.5)
+    assert clock.is_known
+    clock.observe(90.0, [[b"200", b"500000"]] * 2)  # between 100.5 and 110.5
+    assert clock.offset == pytest.approx(101.5)
+    clock.observe(99.0, [[b"900", b"0"], [b"900", b"300000"]])
+    assert clock.offset == pytest.approx(800.5)
 
 
 @pytest.mark.parametrize("wrong", [b"1699999992", b"1700000008", b"1600000000", b"4700000000", b""])
@@ -545,7 +545,7 @@ async def test_a_time_that_was_garbled_on_its_way_is_not_believed(
             await held(store)
         assert store.now() == pytest.approx(1_700_000_000, abs=0.1)
         await held(store)  # on another connection, whose times agree
-        assert store._connections.offset_is_known
+        assert store._connections.server_clock.is_known
         assert store.now() == pytest.approx(1_700_000_000, abs=0.1)
         assert next(asked) > 2
         await store.aclose()

@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 
 from asgi_cache.errors import StoreRefused
 from asgi_cache.stores import RedisStore
-from asgi_cache.stores.base import LEFT, NOTHING, RESPONSE_SLOT
+from asgi_cache.stores.base import RESPONSE_SLOT
+from asgi_cache.stores.capabilities import LEFT, NOTHING
 from tests.stores.records import stored_response
 
 if TYPE_CHECKING:

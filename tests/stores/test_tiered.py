@@ -16,7 +16,8 @@ from asgi_cache.errors import StoreRefused, StoreUnavailable
 from asgi_cache.model import NominatedFields
 from asgi_cache.stores import RESPONSE_SLOT, watching
 from asgi_cache.stores import tiered as tiered_module
-from asgi_cache.stores.base import Doubted, Store
+from asgi_cache.stores.base import Store
+from asgi_cache.stores.capabilities import Doubted
 from tests.conftest import Clock
 from tests.driver import Recorder, drive
 from tests.stores.near import NAME, Far, tiered

@@ -17,8 +17,8 @@ import asgi_cache
 from asgi_cache import Cache, MemoryStore, RedisStore, TieredStore
 from asgi_cache.errors import StoreRefused, StoreUnavailable
 from asgi_cache.stores import RESPONSE_SLOT, GuardedStore, watching
-from asgi_cache.stores.base import Changed, Watched
 from asgi_cache.stores.bodies import APART_BYTES, body_place
+from asgi_cache.stores.capabilities import Changed, Watched
 from asgi_cache.stores.watching import LEASE
 from tests.faults.relay import relayed
 from tests.servers import RedisServer

@@ -265,7 +265,7 @@ STORES: Final = (
     one(
         "time-believed-at-once",
         "X08 O08",
-        "stores/connections.py",
+        "stores/server_clock.py",
         "        if not server <= again <= server + MOST_BETWEEN:\n",
         "        if server > 1e12:\n",
         "stores/test_connections.py::test_a_time_that_was_garbled_on_its_way_is_not_believed",
