@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import statistics
 import sys
 import time
@@ -63,6 +64,9 @@ def run(options: argparse.Namespace) -> None:
     require(["uvloop", "matplotlib"])
     import uvloop
     from redis import Redis
+
+    # The app that takes long to revalidate is given up after a minute, which is no news here.
+    logging.getLogger("asgi_cache").addHandler(logging.NullHandler())
 
     rounds = options.rounds or (7 if options.quick else 31)
     count = options.count or (2_000 if options.quick else 10_000)

@@ -155,7 +155,8 @@ def conditions(name: str) -> str:
     if name in ("hit", "growth"):
         return f"{where}, uvloop, {of['rounds']} interleaved rounds; medians."
     if name == "peers":
-        versions = ", ".join(of["versions"].values())
+        named = [part for text in of["versions"].values() for part in text.split(", ")]
+        versions = ", ".join(dict.fromkeys(named))
         goals = of["goals"]
         reached = sum(goal["reached"] for goal in goals)
         where += f", {of['cell']['words']}, {versions}"

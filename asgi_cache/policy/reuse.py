@@ -78,10 +78,8 @@ def screen(request: RequestHead, settings: Settings) -> Screened | Screening:
     Remembered for requests of which nothing but the target and the names of the fields counts.
     """
     method, scheme, root_path, path, raw_path, query, fields = request
-    seen = (
-        *(method, scheme, root_path, path, raw_path, query),
-        *(fields.get(b"host"), tuple(fields)),
-    )
+    host = fields.get(b"host")
+    seen = (method, scheme, root_path, path, raw_path, query, host, tuple(fields))
     plan = settings.plan
     known = plan.screened.get(seen)
     if known is not None:
