@@ -16,7 +16,7 @@ How a request flows, in one direction::
 ``stores``
     Values in and out of memory or Redis, or both; stamps for invalidation; deadlines, circuit
     breaker; memory in front of Redis that hears of every change there.
-``cache``: ``selection``, ``keeping``, ``scopes``, ``notes``, ``metrics``, ``health``, ``handle``
+``cache``: ``selection``, ``keeping``, ``notes``, ``metrics``, ``health``, ``handle``
     Keys and a store together: select, keep, invalidate, purge.
 ``messages``, ``admission``, ``trying``, ``capture``, ``anonymous``
     One fill: the app's messages, its judgement, the copy that is kept, the two runs.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from asgi_cache.errors import InvalidationWaits
+from asgi_cache.errors import InvalidationWaits, StoreUnavailable
 from asgi_cache.model import NominatedFields, StoredResponse
 from asgi_cache.policy.decision import Decision
 from asgi_cache.policy.folding import fold
@@ -162,6 +162,9 @@ class Selector:
             (record,), values = await store.read(
                 screened.target, key, RESPONSE_SLOT, (*names, EPOCH)
             )
+            if len(values) <= len(names):
+                raise StoreUnavailable("look-up: fewer stamps than were asked for")
+            epoch = values[-1]
         except Exception as error:
             return self._unavailable(screened, "look-up", error)
         if type(record) is StoredResponse and len(record.stamps) == len(names):
@@ -178,7 +181,7 @@ class Selector:
                     return Selection(names, record, values)
         selection = Selection(names)
         selection.stamps = dict(zip(names, values, strict=False))
-        selection.epoch = values[-1]
+        selection.epoch = epoch
         try:
             if completed is not None:
                 await self._selects(selection, completed, screened, store)

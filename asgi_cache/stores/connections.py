@@ -1,4 +1,4 @@
-"""Exchanges with a Redis: the only module that imports redis-py, and that knows of sockets.
+"""Exchanges with a Redis: the one module that makes connections, with redis-py.
 
 Commands leave in one piece, once. Nothing is ever sent again, because a stamp that is written a
 second time, late, would revive what another purge had ended; so redis-py's own ``execute_command``

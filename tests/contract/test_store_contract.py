@@ -1,4 +1,7 @@
-"""What every store and every composition of stores must do: each sentence of ``stores.base``."""
+"""What every store and every composition of stores must do: each sentence of ``stores.base``
+
+and ``stores.capabilities``.
+"""
 
 from __future__ import annotations
 

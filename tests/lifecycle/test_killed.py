@@ -32,6 +32,8 @@ PAGES: Final = 40
 LEASE_SECONDS: Final = 2.0
 """``collapse_timeout`` of the loop: how long a lease lives."""
 SLACK_SECONDS: Final = 1.0
+LIVES: Final = (0, 2, 30)
+"""Seconds that pages are fresh: some for longer than a near tier may be behind."""
 NEAR_SECONDS: Final = 2.0
 """So much later than a purge has returned a worker with a near tier hears of it at the worst."""
 
@@ -106,7 +108,7 @@ class Loop:
     async def _one(self, client: Client, draw: random.Random, worker: Worker) -> None:
         page = draw.randrange(PAGES)
         target = f"/page/{page}?bytes={page * 500}&chunks={1 + page % 4}&length={page % 2}"
-        target += f"&says=public,max-age={page % 3}"
+        target += f"&says=public,max-age={LIVES[page % 3]}"
         purges = self._purged.setdefault(target, [])
         heard = time.monotonic() - (NEAR_SECONDS if worker.name in NEAR else 0.0)
         least = max((began for began, ended in purges if ended <= heard), default=0)

@@ -35,8 +35,8 @@ REQUESTS: Final = 900
 PAGES: Final = 20
 CLIENTS: Final = 6
 LANGUAGES: Final = ("de", "en", None)
-AT_ONCE: Final[dict[str, Any]] = {**PATIENT, "near_bytes": 0}
-"""Without a near tier a purge holds in all workers as soon as it has returned."""
+NEAR_SECONDS: Final = 2.0
+"""So much later than a purge has returned a worker with a near tier hears of it at the worst."""
 RULE: Final[dict[str, Any]] = {"ttl": 60, "groups": ["pages"]}
 NEW_RULE: Final[dict[str, Any]] = {**RULE, "ignore_query": ["utm_*"], "cookies": ["lang"]}
 
@@ -77,6 +77,16 @@ class Rolling:
         self._left = requests
         await asyncio.gather(*(self._client(number) for number in range(CLIENTS)))
 
+    async def heard(self, began: int) -> None:
+        """Return when no worker answers with what was made before a purge that *began* then."""
+        for worker in self._workers:
+            for page in range(PAGES):
+                async with Client(worker.port) as client:
+                    while (
+                        await client.ask(f"/page/{page}?bytes={page * 100}")
+                    ).told.version < began:
+                        pass
+
     async def _client(self, seed: int) -> None:
         draw = random.Random(seed)
         clients = {worker.name: Client(worker.port) for worker in self._workers}
@@ -106,9 +116,18 @@ class Rolling:
 
 
 async def judged(
-    old: Worker, new: Worker, rules: Mapping[str, dict[str, Any]], url: str, namespace: str
+    old: Worker,
+    new: Worker,
+    rules: Mapping[str, dict[str, Any]],
+    url: str,
+    namespace: str,
+    *,
+    is_near: bool = False,
 ) -> Rolling:
-    """Both serve while pages are purged; what came of it, once nothing is wrong."""
+    """Both serve while pages are purged; what came of it, once nothing is wrong.
+
+    *is_near*: they may hear of a purge a little later than it has returned.
+    """
     with running(old, new):
         packages = [(await asyncio.to_thread(worker.state))["package"] for worker in (old, new)]
         assert packages == [worker.package for worker in (old, new)]
@@ -123,6 +142,8 @@ async def judged(
                     for page in range(PAGES):
                         where = f"http://{HOST}/page/{page}?bytes={page * 100}"
                         await cache.purge(where, all_queries=True)
+                if is_near:
+                    await asyncio.wait_for(rolling.heard(began), NEAR_SECONDS)
                 rolling.purged = began
         for worker in (old, new):
             state = await asyncio.to_thread(worker.state)
@@ -132,12 +153,21 @@ async def judged(
     return rolling
 
 
-async def test_o10_old_and_new_code(redis_url: str, namespace: str, old_package: Path) -> None:
+WITHOUT: Final[dict[str, Any]] = {"near_bytes": 0}
+"""A purge holds in all workers as soon as it has returned."""
+
+
+@pytest.mark.parametrize("near", [WITHOUT, {}], ids=["far", "near"])
+async def test_o10_old_and_new_code(
+    redis_url: str, namespace: str, old_package: Path, near: dict[str, Any]
+) -> None:
     """Each has its own revision of records: no errors, nothing mixed, purges reach both."""
-    options: dict[str, Any] = {**AT_ONCE, "store": redis_url, "namespace": namespace}
+    options: dict[str, Any] = {"store": redis_url, "namespace": namespace, **PATIENT, **near}
     options["paths"] = {"/page/{x}": RULE}
     old, new = Worker("old", package=old_package, **options), Worker("new", **options)
-    rolling = await judged(old, new, {"old": RULE, "new": RULE}, redis_url, namespace)
+    rolling = await judged(
+        old, new, {"old": RULE, "new": RULE}, redis_url, namespace, is_near=not near
+    )
     print(f"O10 code: hits {rolling.hits}, of which another worker made {rolling.others}")
     assert min(rolling.hits.values()) > 0
 
@@ -145,7 +175,8 @@ async def test_o10_old_and_new_code(redis_url: str, namespace: str, old_package:
 @pytest.mark.parametrize("swapped", [False, True])
 async def test_o10_old_and_new_settings(redis_url: str, namespace: str, swapped: bool) -> None:
     """A rule that folds the query and keys by a cookie, and one that does not, on one Redis."""
-    options: dict[str, Any] = {**AT_ONCE, "store": redis_url, "namespace": namespace}
+    options: dict[str, Any] = {"store": redis_url, "namespace": namespace, **PATIENT}
+    options |= WITHOUT
     rules = {"old": NEW_RULE, "new": RULE} if swapped else {"old": RULE, "new": NEW_RULE}
     old, new = (
         Worker(name, **{**options, "paths": {"/page/{x}": rule}}) for name, rule in rules.items()

@@ -245,10 +245,14 @@ async def test_v02_an_odd_spelling_does_not_answer_who_waits_with_the_plain_one(
 # ---------------------------------------------------------------- leases
 
 
-async def test_c09_who_has_lost_a_lease_gives_back_nobody_elses(redis_place: Place) -> None:
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_c09_who_has_lost_a_lease_gives_back_nobody_elses(
+    redis_place: Place, scripts: bool
+) -> None:
     store = redis_place.store()
     assert isinstance(store, RedisStore)
     leases = store.leases
+    leases._has_scripts = scripts
     assert await leases.take(b"target", b"place", b"first", 60.0)
     async with Redis.from_url(redis_place.url) as client:
         (lease,) = [key async for key in client.scan_iter(f"{redis_place.namespace}:*:l:*")]

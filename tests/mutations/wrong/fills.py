@@ -15,7 +15,10 @@ FILLS: Final = (
         "        if self._stored is not None and self.phase in (Phase.STARTED, Phase.HELD):\n"
         "            from asgi_cache.admission import completed\n\n"
         "            body = self.filling._copy.joined()\n"
-        "            self.filling.complete(completed(self._stored, body, tagged=False))\n"
+        "            stamps = self.filling._cache.carried(\n"
+        "                self._stored, self.filling._screened, self.filling._selection\n"
+        "            )\n"
+        "            self.filling.complete(completed(self._stored, body, stamps, tagged=False))\n"
         "            await self._keep()\n"
         "            return\n"
         "        self.drop(Refusal.INCOMPLETE)\n"
@@ -241,6 +244,14 @@ FILLS: Final = (
         "            if replies[1] != [token]:\n                return UNWATCH\n"
         '            return [(b"MULTI",)',
         '            return [(b"MULTI",)',
+        "security/test_wrong_versions.py::test_c09_who_has_lost_a_lease_gives_back_nobody_elses",
+    ),
+    one(
+        "lease-of-another-given-back-by-the-script",
+        "C09",
+        "stores/fencing.py",
+        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end",
+        "if #ARGV > 3 and redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end",
         "security/test_wrong_versions.py::test_c09_who_has_lost_a_lease_gives_back_nobody_elses",
     ),
     Wrong(

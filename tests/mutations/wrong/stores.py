@@ -323,9 +323,9 @@ STORES: Final = (
         "look-up-error-reaches-the-client",
         "G17 X02",
         "selection.py",
-        "(*names, EPOCH)\n            )\n        except Exception as error:\n"
+        "            epoch = values[-1]\n        except Exception as error:\n"
         '            return self._unavailable(screened, "look-up", error)\n',
-        "(*names, EPOCH)\n            )\n        except Exception:\n            raise\n",
+        "            epoch = values[-1]\n        except Exception:\n            raise\n",
         "test_protocol.py::test_g17_a_store_that_raises_costs_no_answer",
     ),
 )
