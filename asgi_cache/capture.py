@@ -290,8 +290,9 @@ class Capture:
         if self.phase in (Phase.AWAITED, Phase.HELD):
             self.phase = Phase.STARTED
         refusal, stored = self.refusal, self._stored
-        if not self._available:
-            refusal = refusal or Refusal.STORE_UNAVAILABLE
+        if refusal is None and not self._available:
+            refusal = Refusal.STORE_UNAVAILABLE
+            self.cache.metrics.refusals[refusal.index] += 1
         try:
             await self._reply.pass_start(self._start, self._head, stored, refusal)
         except OSError:

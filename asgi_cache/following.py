@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from asgi_cache.cache import Cache
+    from asgi_cache.leasing import Lease
     from asgi_cache.model import Stamp, StoredResponse
     from asgi_cache.policy.folding import Folded
     from asgi_cache.policy.reuse import Screened
@@ -107,7 +108,9 @@ class Turns:
         taken = await leasing.take(lease, follower.store)
         if taken is not False:
             flight.lease = lease if taken else None
-            return Turn(follower.selection, flight)
+            if follower.selection.is_first:
+                return Turn(follower.selection, flight)
+            return await self._taken(flight, follower, leads, lease, waited=False)
         clock = asyncio.get_running_loop().time
         told: bytes | None = None
         waited = False
@@ -115,32 +118,46 @@ class Turns:
             while clock() < until:
                 # Asked again before the first wait: it may have ended before anything was heard.
                 found = await follower.look_again()
-                if found is None and told == NOTHING:
-                    flight.release(None)
-                    outcome = Outcome(Verdict.RELEASED)
-                    return Turn(follower.selection, None, outcome, waited=True)
-                if found is None:
-                    taken = await leasing.take(lease)
-                    if taken is not False:
-                        flight.lease = lease if taken else None
-                        # A response, or a purge, may have come since the store was read.
-                        found = await follower.look_again()
-                        if found is None and leads(follower.selection):
-                            return Turn(follower.selection, flight, waited=waited)
-                        lease.give_back(left=True)
                 if found is not None:
                     flight.complete(found)
                     outcome = Outcome(Verdict.COMPLETE, found)
                     return Turn(follower.selection, None, outcome, waited=True)
-                if taken is not False:
-                    flight.leave()
-                    outcome = Outcome(Verdict.LEFT)
+                if told == NOTHING:
+                    flight.release(None)
+                    outcome = Outcome(Verdict.RELEASED)
                     return Turn(follower.selection, None, outcome, waited=True)
+                taken = await leasing.take(lease)
+                if taken is not False:
+                    flight.lease = lease if taken else None
+                    return await self._taken(flight, follower, leads, lease, waited=waited)
                 # The lease may have been on its way back: what is taken at once was not waited for.
                 waited = True
                 told = await ears.next(until - clock())
         flight.release(Refusal.LEADER_LATE)
         return Turn(follower.selection, None, Outcome(Verdict.LATE), waited=True)
+
+    async def _taken(
+        self,
+        flight: Flight,
+        follower: _Follower,
+        leads: Callable[[Selection], bool],
+        lease: Lease,
+        *,
+        waited: bool,
+    ) -> Turn:
+        """*flight* under *lease*, unless what another worker has stored or purged since the store
+
+        was read says otherwise: its fill may have ended between that and the lease.
+        """
+        found = await follower.look_again()
+        if found is None and leads(follower.selection):
+            return Turn(follower.selection, flight, waited=waited)
+        lease.give_back(left=True)
+        if found is None:
+            flight.leave()
+            return Turn(follower.selection, None, Outcome(Verdict.LEFT), waited=True)
+        flight.complete(found)
+        return Turn(follower.selection, None, Outcome(Verdict.COMPLETE, found), waited=True)
 
 
 class _Follower:

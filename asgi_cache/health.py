@@ -34,7 +34,9 @@ class Health:
     """Whether hits come from memory in front of the store; off until its channel of changes is
     proven alive, and whenever it is not."""
     near_error: str | None = None
-    """Why the near tier is off, passwords left out; ``None`` where nothing was the matter."""
+    """Why the near tier could not be opened, passwords left out; ``None`` before the first look-up,
+
+    and while all of the store is away (see :attr:`last_error`)."""
 
 
 def health_of(store: Store) -> Health:

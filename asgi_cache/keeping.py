@@ -51,6 +51,7 @@ class Keeper:
             selection.stamps = dict(zip(selection.names, selection.unpacked, strict=False))
             selection.epoch, selection.unpacked = selection.unpacked[-1], None
         missing = [name for name in selection.names if selection.stamps.get(name) is None]
+        selection.is_first = selection.names[1] in missing  # the target's
         if selection.epoch is None:
             missing.append(EPOCH)
         if not missing:

@@ -43,6 +43,10 @@ class Selection:
     """An app call may be shared although the store did not: no invalidation of what it is about
 
     waits in this process, of which a call that is under way might know nothing."""
+    is_first = False
+    """Nobody had filled the page since its stamp was lost: when the store was read there was none,
+
+    so no other fill of it can have been under way."""
     purges = 0
     """How many had ended in this process when the store did not answer: one that has ended
 

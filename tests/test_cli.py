@@ -132,6 +132,15 @@ def finished(*arguments: str, missing: tuple[str, ...] = ()) -> Outcome:
     return Outcome(one.returncode, one.stdout, one.stderr)
 
 
+@pytest.mark.parametrize("command", [("purge", "--all"), ("demo", "--once"), ("check",)])
+def test_a_store_that_does_not_answer_is_said_once(command: tuple[str, ...]) -> None:
+    """The library's log has nothing to add."""
+    one = finished(*command, "--store", "redis://127.0.0.1:1/0")
+    assert (one.code, one.out) == (2, "")
+    assert len(one.error.splitlines()) == 1
+    assert "ConnectionError" in one.error
+
+
 @contextlib.contextmanager
 def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """``run`` with *arguments* in a process of its own, and its URL."""

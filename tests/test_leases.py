@@ -114,6 +114,43 @@ async def test_without_a_push_they_look_for_themselves(
     assert {exchange.body for exchange in answers} == {b"1;"}
 
 
+@pytest.mark.parametrize("near_bytes", [0, 1 << 20])
+async def test_a_fill_that_ended_between_look_up_and_lease_is_not_made_again(
+    workers: Callable[..., Any],
+    redis_url: str,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    near_bytes: int,
+) -> None:
+    """The second worker has found nothing; before it asks for the lease the first has stored."""
+    gated = Gated(FRESH)
+    gated.gate.set()
+    one, two = workers(gated, 2, near_bytes=near_bytes)
+    assert (await drive(one)).body == b"1;"
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        records = [key async for key in client.scan_iter(f"{namespace}:*:0")]
+        await client.delete(*records)
+    take = two.cache.leasing.take
+
+    async def late(*arguments: object) -> object:
+        monkeypatch.undo()
+        assert (await drive(one)).body == b"2;"
+        return await take(*arguments)
+
+    monkeypatch.setattr(two.cache.leasing, "take", late)
+    exchange = await drive(two)
+    assert exchange.body == b"2;"
+    assert exchange.collapsed is True
+    assert gated.calls == 2
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        for _ in range(100):
+            if not [key async for key in client.scan_iter(f"{namespace}:*:l:*")]:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            pytest.fail("the lease was not given back")
+
+
 async def test_l14_an_unusable_answer_releases_the_followers_of_all_workers(
     workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

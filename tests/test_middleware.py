@@ -276,6 +276,7 @@ async def test_a_store_that_is_away_is_a_miss_and_says_so(operation: str, guard:
         assert ["cookie", "a=1"] not in exchange.told["headers"]
         assert exchange.cache_status == "asgi-cache; fwd=uri-miss; detail=store-unavailable"
     assert "write" not in spy.operations
+    assert app.cache.metrics.by_label()["refusal.store-unavailable"] == 2
 
 
 # ------------------------------------------------------------------ SERVE

@@ -27,7 +27,7 @@ from asgi_cache.stores.base import RESPONSE_SLOT
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -46,7 +46,8 @@ def demo(options: argparse.Namespace) -> None:
     settings = demo.settings_of(MEMORY if options.store is None else options.store)
     console = make_console()
     if settings.store != MEMORY:
-        asyncio.run(seconds_to_answer(settings))
+        with unlogged():
+            asyncio.run(seconds_to_answer(settings))
     try:
         cached = listen(options.host, DEFAULT_PORT if options.port is None else options.port)
     except PortInUseError:
@@ -66,7 +67,8 @@ def run(options: argparse.Namespace) -> None:
     settings, _ = load_settings(options, options.ttl)
     app = wrap(load_app(options.app, factory=options.factory), settings)
     if settings.store != MEMORY:
-        asyncio.run(seconds_to_answer(settings))
+        with unlogged():
+            asyncio.run(seconds_to_answer(settings))
     listening = listen(options.host, options.port)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     rules = f"{len(settings.paths)} path rule{'' if len(settings.paths) == 1 else 's'}"
@@ -85,9 +87,8 @@ def check(options: argparse.Namespace) -> None:
     from rich.text import Text
 
     settings, sources = load_settings(options)
-    # What the library logs of a store that fails is what is said here, once.
-    logging.getLogger("asgi_cache").addHandler(logging.NullHandler())
-    answer = answer_of(settings, sources["store"])
+    with unlogged():
+        answer = answer_of(settings, sources["store"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
@@ -139,7 +140,8 @@ def purge(options: argparse.Namespace) -> None:
         raise CommandError("--all-queries goes with a URL")
     shown = settings.shown()["store"]
     try:
-        asyncio.run(carry_out(settings, options))
+        with unlogged():
+            asyncio.run(carry_out(settings, options))
     except StoreError as error:
         raise CommandError(f"the purge may not have reached {shown}: {error}") from None
     if options.all:
@@ -177,6 +179,17 @@ async def carry_out(settings: Settings, options: argparse.Namespace) -> None:
                 all_queries=options.all_queries,
                 soft=options.soft,
             )
+
+
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """What the library logs of a store that fails is what a command says, once."""
+    logger, handler = logging.getLogger("asgi_cache"), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 async def seconds_to_answer(settings: Settings, named: str = "") -> float:
