@@ -238,6 +238,14 @@ FILLS: Final = (
         "test_leases.py::test_c09_a_late_finish_overwrites_nothing",
     ),
     one(
+        "lease-without-a-second-look",
+        "C02 C09",
+        "following.py",
+        "            if follower.selection.is_first:\n",
+        "            if follower.selection is not None:\n",
+        "test_leases.py::test_a_fill_that_ended_between_look_up_and_lease_is_not_made_again",
+    ),
+    one(
         "lease-of-another-given-back",
         "C09",
         "stores/leases.py",
