@@ -57,7 +57,7 @@ class Tracking:
             reply = await connection.read_response(timeout=math.inf)
         except ResponseError as error:
             raise StoreRefused(self._connections.text("tracking", error)) from None
-        except StoreUnavailable:
+        except (StoreRefused, StoreUnavailable):
             raise
         except Exception as error:
             raise StoreUnavailable(self._connections.text("tracking", error)) from None
@@ -68,7 +68,11 @@ class Tracking:
         try:
             await connection.connect()
         except ResponseError as error:
-            if str(error).startswith(NO_RESP3) or isinstance(error, NoPermissionError):
+            if str(error).startswith(NO_RESP3):
+                text = self._connections.text("tracking", error)
+                needed = "RESP3 is needed, which Redis has from 6.0 on, and Valkey"
+                raise StoreRefused(f"{text} ({needed})") from None
+            if isinstance(error, NoPermissionError):
                 raise
             # A database that does not exist, say, which every connection meets.
             raise StoreUnavailable(self._connections.text("tracking", error)) from None

@@ -302,7 +302,9 @@ async def test_a_server_that_does_not_know_resp_3(
                     writer.write(b"+OK\r\n")
 
     async with serving(handler) as url:
-        assert "unknown command" in await refused(url, namespace, caplog)
+        told = await refused(url, namespace, caplog)
+        assert "unknown command" in told
+        assert "RESP3 is needed" in told
 
 
 @pytest.mark.parametrize("wrong", ["port", "password", "database"])
