@@ -71,7 +71,7 @@ class Breaker:
             self.since = time.time()
         logger.warning(
             "the store does not answer (%s); requests go on without it, and it is asked once a "
-            "second",
+            "second; the setting store says where it is",
             self.last_error,
         )
         return True
