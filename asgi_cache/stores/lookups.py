@@ -19,7 +19,7 @@ from asgi_cache.stores.capabilities import Found
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from asgi_cache.model import Record, Stamp
     from asgi_cache.stores.places import Places
@@ -29,6 +29,8 @@ MOST_NAMES: Final = 256
 """Stamps in one MGET: a server does nothing else meanwhile."""
 MEMO_BYTES: Final = 1024 * 1024
 MEMO_ENTRY_BYTES: Final = 64 * 1024
+MOST_UNREADABLE: Final = 512
+"""Places remembered at which there was no record."""
 
 Question: TypeAlias = tuple[bytes, bytes, tuple[int, ...], tuple[bytes, ...]]
 """Target, key, slots and stamps."""
@@ -71,6 +73,32 @@ class Memo(threading.local):
             self._bytes -= len(entries.pop(oldest)[0])
         entries[place] = (data, key, record)
         self._bytes += len(data)
+
+
+class Unreadable:
+    """What was found last that is no record, so that it is counted once: who looks again, as is
+
+    done before a fill, finds the same.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: dict[bytes, int] = {}
+
+    def is_new(self, place: bytes, data: bytes | None) -> bool:
+        """Whether something else lay at *place* when this was asked last."""
+        found = hash(data)
+        if self._hashes.get(place) == found:
+            return False
+        if len(self._hashes) >= MOST_UNREADABLE:
+            self._hashes.clear()
+        self._hashes[place] = found
+        return True
+
+    def forget(self, places: Iterable[bytes]) -> None:
+        """There are records at these *places*."""
+        if self._hashes:
+            for place in places:
+                self._hashes.pop(place, None)
 
 
 class LookUps:

@@ -22,7 +22,7 @@ from asgi_cache.stores.codec import decode
 from asgi_cache.stores.connections import Connections
 from asgi_cache.stores.joining import PATIENCE
 from asgi_cache.stores.leases import RedisLeases
-from asgi_cache.stores.lookups import LookUps, Memo
+from asgi_cache.stores.lookups import LookUps, Memo, Unreadable
 from asgi_cache.stores.places import Places
 from asgi_cache.stores.readings import Readings
 from asgi_cache.stores.sealing import Seals
@@ -71,7 +71,8 @@ class RedisStore:
         compress_bytes: int = 0,
     ) -> None:
         self.corrupt_records = 0
-        """How many values were read that are no record, another key's, or without our seal."""
+        """How many values were found that are no record, another key's, or without our seal."""
+        self._unreadable = Unreadable()
         self._connections = Connections(
             store, clock=clock, connect_timeout=connect_timeout, limit=max_connections
         )
@@ -194,6 +195,7 @@ class RedisStore:
         the longest life of a record in milliseconds.
         """
         placed = {self.record_place(target, key, slot): records[slot] for slot in records}
+        self._unreadable.forget(placed)
         bounds = (self._max_record_bytes, self._compress_bytes)
         commands, longest = await written(placed, key, self._seals, self.now(), *bounds)
         places = [self.stamp_place(name) for name in stamps] if longest else []
@@ -294,7 +296,8 @@ class RedisStore:
             record = decode(data, key, self._seals, place)
             if type(record) is Detached and record.size > self._max_record_bytes:
                 raise CorruptRecord("too long a body")
-            return record
         except CorruptRecord:
-            self.corrupt_records += 1
+            self.corrupt_records += self._unreadable.is_new(place, data)
             return None
+        self._unreadable.forget((place,))
+        return record

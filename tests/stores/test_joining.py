@@ -15,7 +15,14 @@ from asgi_cache.errors import StoreError, StoreUnavailable
 from asgi_cache.stores import RESPONSE_SLOT, Budget, GuardedStore, RedisStore
 from asgi_cache.stores.bodies import APART_BYTES, body_place
 from asgi_cache.stores.deadlines import NoAnswer
-from asgi_cache.stores.lookups import MEMO_BYTES, MOST_NAMES, LookUps, Memo
+from asgi_cache.stores.lookups import (
+    MEMO_BYTES,
+    MOST_NAMES,
+    MOST_UNREADABLE,
+    LookUps,
+    Memo,
+    Unreadable,
+)
 from asgi_cache.stores.places import Places
 from tests.stores.records import stored_response
 from tests.stores.wire import Relay, answer_handshake, read_command, serving, until
@@ -275,6 +282,20 @@ async def test_the_memo_is_bounded_in_bytes() -> None:
     assert b"0" not in memo.entries
     memo.put(b"99", bytes(70_000), KEY, record)
     assert b"99" not in memo.entries
+
+
+def test_what_is_no_record_is_counted_once_for_each_value() -> None:
+    found = Unreadable()
+    assert [found.is_new(b"place", data) for data in (b"a", b"a", b"b", None, None)] == [
+        *(True, False, True, True, False),
+    ]
+    assert found.is_new(b"other", b"b")
+    found.forget([b"other", b"unknown"])
+    assert found.is_new(b"other", b"b")
+    assert not found.is_new(b"place", None)
+    for number in range(2 * MOST_UNREADABLE):
+        found.is_new(b"%d" % number, b"")
+    assert len(found._hashes) <= MOST_UNREADABLE
 
 
 # ------------------------------------------------------------------ cancelled
