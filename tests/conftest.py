@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import redis
 
@@ -12,6 +13,11 @@ from tests.servers import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+if getattr(hypothesis.settings.default, "deadline", None) is not None:
+    # Properties are about what is done, on however slow a machine.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 
 class Clock:

@@ -106,6 +106,8 @@ def fold_accept_language(value: bytes | None, languages: tuple[bytes, ...]) -> b
 @remembered
 def _normal_languages(value: bytes) -> bytes:
     compact = b"".join(value.split()).lower()
+    if b'"' in compact:
+        return compact  # no list of languages, and in another order its quotes begin elsewhere
     members = zip(parse_weights(compact), split_list(compact), strict=False)
     ranked = sorted(members, key=lambda member: (-member[0][1], member[1]))
     return b",".join(text for _, text in ranked) or compact

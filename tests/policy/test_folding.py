@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asgi_cache.policy.folding import (
@@ -389,6 +389,7 @@ SELECTING = (b"accept-encoding", b"accept-language", b"forwarded", b"x-a")
 
 
 @untimed
+@example(fields={b"accept-language": b';"a,;\\"",host="'}, query=b"")
 @given(fields=FIELDS, query=OCTETS.map(lambda octets: octets.replace(b"\0", b"")))
 def test_the_key_of_what_the_app_sees_is_the_key_of_what_was_sent(
     fields: dict[bytes, bytes], query: bytes
