@@ -21,6 +21,16 @@ LOOKS_SECONDS = 0.3
 COOKIE = [("Cookie", "user=ann")]
 
 
+async def looks_seconds() -> float:
+    """That on this machine as busy as it is now, twice over where it is slow."""
+    worker = Worker("idle")
+    with running(worker):
+        began = time.monotonic()
+        await asyncio.to_thread(worker.end)
+        await asyncio.to_thread(worker.ended)
+        return max(LOOKS_SECONDS, 2 * (time.monotonic() - began))
+
+
 def urls(name: str, number: int, wish: str) -> list[str]:
     return [f"/{name}/{index}?{wish}" for index in range(number)]
 
@@ -53,7 +63,7 @@ async def test_o03_sigterm_with_fifty_fills_in_flight(
         await asyncio.to_thread(one.ended)
         took = time.monotonic() - answered
         print(f"O03 {name}, {wait}: {FILLS} answers, ended {took:.2f} s after the last")
-        assert took < 1 + LOOKS_SECONDS
+        assert took < 1 + await looks_seconds()
         assert keys.leases() == []
         assert len(keys.records()) == FILLS
         for target, answer in zip(targets, answers, strict=True):
@@ -84,7 +94,7 @@ async def test_o03_what_is_cancelled_at_the_end_gives_its_leases_back(
         print(f"O03 {name}, {wait}: cancelled, ended after {took:.2f} s, {len(left)} leases left")
         assert left == []
         assert keys.records() == []
-        assert took < 1 + LOOKS_SECONDS
+        assert took < 1 + await looks_seconds()
         for answer in await asyncio.gather(*requests, return_exceptions=True):
             if isinstance(answer, BaseException):
                 assert isinstance(answer, EOFError | OSError)
@@ -140,6 +150,6 @@ async def test_o04_sigterm_during_revalidations(
         await asyncio.to_thread(worker.ended)
         took = time.monotonic() - began
         print(f"O04 {name}, {kind}: {len(targets)} revalidations, ended after {took:.2f} s")
-        assert took < 1 + LOOKS_SECONDS
+        assert took < 1 + await looks_seconds()
         assert keys.leases() == []
         worker.check_log()
