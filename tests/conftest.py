@@ -20,6 +20,13 @@ if getattr(hypothesis.settings.default, "deadline", None) is not None:
     hypothesis.settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``-n``, the tests of a file, or of a cell of tests/integration, stay together."""
+    for item in items:
+        if not any(item.iter_markers("xdist_group")):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 class Clock:
     """A clock that a test moves."""
 
@@ -38,13 +45,27 @@ def clock() -> Clock:
     return Clock()
 
 
+_running: list[RedisServer] = []
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """One server for the whole run; a test that stops or pauses one starts its own."""
     with RedisServer() as server:
+        _running.append(server)
         yield server
+        _running.remove(server)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _emptied() -> Iterator[None]:
+    """No module's tests search through what those of another have stored."""
+    yield
+    for server in _running:
         immortal = keys_without_end(server.url)
-    assert immortal == []
+        with redis.Redis.from_url(server.url) as client:
+            client.flushall()
+        assert immortal == []
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,11 @@ async def test_what_is_no_success_invalidates_nothing(status: Any) -> None:
     assert store.operations == []
 
 
-@pytest.mark.parametrize("headers", [None, 7, [(b"a", "text")], iter([(b"a", b"1")])], ids=repr)
+@pytest.mark.parametrize(
+    "headers",
+    [None, 7, [(b"a", "text")], iter([(b"a", b"1")])],
+    ids=["none", "number", "text", "iterator"],
+)
 async def test_a_success_invalidates_whatever_its_headers_are(headers: Any) -> None:
     store = SpyStore()
     app = CacheMiddleware(
