@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -20,11 +20,12 @@ if getattr(hypothesis.settings.default, "deadline", None) is not None:
     hypothesis.settings.load_profile("untimed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``-n``, the tests of a file, or of a cell of tests/integration, stay together."""
-    for item in items:
-        if not any(item.iter_markers("xdist_group")):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """What ``-n`` keeps together."""
+    from tests.scheduling import ScopeScheduling
+
+    return ScopeScheduling(config, log)
 
 
 class Clock:
@@ -66,6 +67,14 @@ def _emptied() -> Iterator[None]:
         with redis.Redis.from_url(server.url) as client:
             client.flushall()
         assert immortal == []
+
+
+@pytest.fixture(autouse=True)
+def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store has time where time is not what a test is about, on however slow a machine."""
+    if request.path.parent.name not in ("faults", "figures", "lifecycle"):
+        monkeypatch.setenv("ASGI_CACHE_STORE_TIMEOUT", "5")
+        monkeypatch.setenv("ASGI_CACHE_REQUEST_STORE_TIMEOUT", "10")
 
 
 @pytest.fixture(scope="session")

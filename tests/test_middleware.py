@@ -708,7 +708,7 @@ async def test_an_unsafe_request_has_one_budget_for_the_store() -> None:
     app = asgi_cache.wrap(Recorder(), store=guarded)
     assert (await drive(app, method="POST")).status == 200
     # Another one may be under way, of what waits now, at no request's expense.
-    assert store.operations in (["replace"], ["replace"] * 2)
+    assert 1 <= store.operations.count("replace") <= 2
     assert len(guarded.journal) == 1
 
 

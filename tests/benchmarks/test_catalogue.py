@@ -80,7 +80,7 @@ def test_every_row_is_there(database: str, table: str, count: int) -> None:
 
 
 def test_the_mixed_load_fills_the_cache(uncached: Server, cached: Server) -> None:
-    load = ("builtin", 0.2, 2)
+    load = ("builtin", 0.6, 2)
     assert measure_mixed(uncached, False, 0, *load).hit_ratio == 0
     ratios = [measure_mixed(cached, True, number, *load).hit_ratio for number in (0, 1)]
     assert 0 < ratios[0] < 1

@@ -49,9 +49,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted(
         (item for item in items if item not in empty), key=lambda item: places[cell_of(item)]
     )
-    for item in items:
-        if isinstance(cell_of(item), Cell):
-            item.add_marker(pytest.mark.xdist_group(str(cell_of(item))))
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ def check_hit(site: Site) -> None:
     assert second.is_hit
     assert told == made
     assert second.body == first.body
-    assert second.value("age") == "0"
+    assert int(second.value("age") or 9) < 5  # seconds that a busy machine may take
     assert site.calls() == 1
 
 

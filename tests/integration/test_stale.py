@@ -54,7 +54,7 @@ def test_a_304_freshens_what_is_stored(site: Site, absolute: bool) -> None:
         answer, told = site.told("/revised", *BOB)
     assert FRESHENED.fullmatch(answer.cache_status)
     assert (told, answer.body) == (made, first.body)
-    assert answer.value("age") == "0"
+    assert int(answer.value("age") or 9) < 5  # seconds that a busy machine may take
     for name in ("content-type", "content-length", "etag", "cache-control"):
         assert answer.value(name) == first.value(name)
     assert answer.value("content-length") == str(PAGE_BYTES)

@@ -36,10 +36,15 @@ NAMES = (b"n", STAMP)
 LIFE = 3600.0
 
 
+def patient(store: RedisStore) -> GuardedStore:
+    """Guarded, with deadlines that no busy machine misses."""
+    return GuardedStore(store, timeout=30, request_timeout=60)
+
+
 @asynccontextmanager
 async def tier_on(url: str, namespace: str) -> AsyncIterator[TieredStore]:
     """A tier whose channel is alive, with a record and its stamps held near."""
-    tier = TieredStore(MemoryStore(2**20), GuardedStore(RedisStore(url, namespace), timeout=30))
+    tier = TieredStore(MemoryStore(2**20), patient(RedisStore(url, namespace)))
     try:
         await tier.settle(NAMES, LIFE)
         await tier.write(TARGET, KEY, {0: stored_response(time.time() + 600)}, NAMES)
@@ -205,7 +210,7 @@ async def test_x16_the_channel_leads_to_a_server_that_has_been_left(
             new = Redis.from_url(successor.url)
             await old.config_set("repl-diskless-sync-delay", "0")
             await new.execute_command("REPLICAOF", "127.0.0.1", str(server.port))
-            tier = TieredStore(MemoryStore(2**20), GuardedStore(RedisStore(ours, namespace)))
+            tier = TieredStore(MemoryStore(2**20), patient(RedisStore(ours, namespace)))
             await tier.settle(NAMES, LIFE)
             await tier.write(TARGET, KEY, {0: stored_response(time.time() + 600)}, NAMES)
             await held(tier)
@@ -321,7 +326,7 @@ async def test_what_ails_the_store_is_not_said_of_the_near_tier_as_well(
         "password": server.url.replace("redis://", "redis://nobody:pass-word@"),
         "database": server.url.replace("/0", "/99"),
     }[wrong]
-    guarded = GuardedStore(RedisStore(url, namespace), timeout=30, request_timeout=60)
+    guarded = patient(RedisStore(url, namespace))
     tier = TieredStore(MemoryStore(2**20), guarded)
     with pytest.raises(StoreUnavailable):
         await tier.read(TARGET, KEY, RESPONSE_SLOT, NAMES)
