@@ -29,6 +29,7 @@ HITS: Final = 0.99
 COMMANDS_ALLOWED: Final = 0.01
 """A request, of what is answered without Redis: others' heartbeats."""
 WARM_SECONDS: Final = 1
+SECONDS_TO_SETTLE: Final = 0.1
 
 
 class Served(NamedTuple):
@@ -71,12 +72,15 @@ def ask(port: int, requests: Sequence[Request]) -> list[tuple[int, dict[str, str
     return seen
 
 
-def settled_calls(folder: str) -> int:
-    """The app's calls when what a load left behind has ended."""
-    before = calls_in(folder)
+def settled(folder: str, redis: Redis) -> tuple[int, tuple[int, int]]:
+    """The app's calls and the commands when what a load left behind has ended.
+
+    Requests whose connection is gone are still worked on, of this target or of the last one.
+    """
+    before = calls_in(folder), commands(redis)
     while True:
-        time.sleep(0.02)
-        if (now := calls_in(folder)) == before:
+        time.sleep(SECONDS_TO_SETTLE)
+        if (now := (calls_in(folder), commands(redis))) == before:
             return now
         before = now
 
@@ -100,10 +104,10 @@ def measure(
                 put_load(tool, served.port, requests, WARM_SECONDS, connections)
         check_fields(target, ask(served.port, requests[:4]))
     cpu = used_by(served.pid)
-    calls, (asked, writes) = settled_calls(served.calls), commands(redis)
+    calls, (asked, writes) = settled(served.calls, redis)
     with pinned(cores):
         sample = put_load(tool, served.port, requests, seconds, connections)
-    calls_after, (asked_after, writes_after) = settled_calls(served.calls), commands(redis)
+    calls_after, (asked_after, writes_after) = settled(served.calls, redis)
     got = Measured(
         sample,
         calls_after - calls,
