@@ -675,6 +675,8 @@ async def test_purge_ends_what_servers_answer_with(
     cache = asgi_cache.Cache(
         store=redis_url,
         namespace=namespace,
+        store_timeout=5,
+        request_store_timeout=10,
         near_bytes=0,
         paths={"/products/{id}": asgi_cache.Rule(ttl=60, groups=["product:{id}"])},
     )

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from asgi_cache.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from asgi_cache.errors import ConfigurationError, StoreRefused, StoreUnavailable, cause_of
 from asgi_cache.stores.deadlines import NoAnswer
 from asgi_cache.stores.joining import Joining
 from asgi_cache.stores.pooled import Pooled
@@ -213,7 +213,7 @@ class Connections:
 
     def text(self, operation: str, error: Exception) -> str:
         """What to say of *error*, without the password."""
-        text = f"{operation}: {type(error).__name__}: {error}"
+        text = f"{operation}: {cause_of(error)}"
         password = self._pool.connection_kwargs.get("password")
         # A server that does not know AUTH repeats its arguments.
         return text.replace(password, "***") if password else text
@@ -259,8 +259,11 @@ class _LoopConnections:
             async with asyncio.timeout(self._connect_timeout):
                 await connection.connect()
             self._connections.reached(connection)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)
+            if isinstance(error, TimeoutError):  # which says nothing itself
+                text = f"no connection within {self._connect_timeout:g} s"
+                raise TimeoutError(text) from None
             raise
         return connection

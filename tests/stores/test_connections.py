@@ -82,6 +82,18 @@ async def test_nobody_there_is_unavailable_at_once() -> None:
         await held(store)
 
 
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+async def test_a_server_that_says_nothing_is_said_to(scheme: str) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serving(silent) as url:
+        store = RedisStore(url.replace("redis:", f"{scheme}:"), "a", connect_timeout=0.1)
+        with pytest.raises(StoreUnavailable, match=r"TimeoutError: \S"):
+            await held(store)
+        await store.aclose()
+
+
 async def test_x02_a_server_that_ends_is_unavailable_and_found_again(namespace: str) -> None:
     server = RedisServer()
     server.start()
