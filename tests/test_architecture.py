@@ -75,7 +75,7 @@ LAYERS: Final = (
     # The public names, and what stands on them.
     ("",),
     (
-        *("cli", "cli.commands", "cli.options", "cli.serving"),
+        *("cli", "cli.asking", "cli.commands", "cli.options", "cli.serving"),
         *("demo", "demo.shop", "demo.story", "demo.tables", "__main__"),
     ),
 )

@@ -508,6 +508,34 @@ def test_check_says_that_the_near_tier_is_off(
     assert "hunter2" not in error
 
 
+def test_check_says_that_a_store_takes_nothing(
+    call: Callable[..., Outcome], redis_url: str, namespace: str
+) -> None:
+    with Redis.from_url(redis_url) as client:
+        user = (namespace, "on", ">hunter2", "~*", "&*", "+@all", "-set")
+        client.execute_command("ACL", "SETUSER", *user)
+        url = redis_url.replace("redis://", f"redis://{namespace}:hunter2@")
+        code, out, error = call("check", "--store", url)
+        client.execute_command("ACL", "DELUSER", namespace)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "(from command line) answers, but takes nothing: NoPermission" in error
+    assert "hunter2" not in error
+
+
+def test_what_check_has_the_store_take_ends_by_itself(
+    call: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    redis_url: str,
+    namespace: str,
+) -> None:
+    monkeypatch.setattr("asgi_cache.cli.asking.SECONDS_TAKEN", 60.0)
+    monkeypatch.setenv("ASGI_CACHE_NAMESPACE", namespace)
+    assert call("check", "--store", redis_url).code == 0
+    with Redis.from_url(redis_url) as client:
+        (place,) = client.scan_iter(f"{namespace}:*", count=1000)
+        assert 0 < client.pttl(place) <= 60_000
+
+
 def test_check_reads_pyproject_and_the_file_that_is_named(
     directory: Path, call: Callable[..., Outcome]
 ) -> None:

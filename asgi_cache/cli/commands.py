@@ -9,34 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from asgi_cache import Cache, StoreError, wrap
+from asgi_cache.cli.asking import close, near_tier, seconds_to_answer, take_something, unlogged
 from asgi_cache.cli.serving import CommandError, PortInUseError, listen, load_app, url_of
 from asgi_cache.settings import Settings, load
 from asgi_cache.settings.files import FOUND, GIVEN, File
 from asgi_cache.settings.loading import configuration_file
 from asgi_cache.settings.sources import DEFAULT, read_number
-from asgi_cache.stores.base import RESPONSE_SLOT
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
 DEFAULT_PORT: Final = 8000
 MEMORY: Final = "memory://"
-PATIENCE: Final = 2.0
-"""Seconds that a person waits for the store, whatever ``store_timeout`` is."""
-UNUSED: Final = b"asgi-cache check"
-"""A target and key that no request has: no authority stands in it."""
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -106,6 +100,7 @@ def answer_of(settings: Settings, source: str) -> str:
     if settings.store == MEMORY:
         return "lies in each server process: there is nothing to connect to"
     seconds = asyncio.run(seconds_to_answer(settings, f" (from {source})"))
+    asyncio.run(take_something(settings, source))
     answer = f"answers in {seconds * 1e3:.1f} ms"
     if seconds <= settings.store_timeout:
         return f"{answer}\nnear tier: {asyncio.run(near_tier(settings, source))}"
@@ -179,68 +174,6 @@ async def carry_out(settings: Settings, options: argparse.Namespace) -> None:
                 all_queries=options.all_queries,
                 soft=options.soft,
             )
-
-
-@contextlib.contextmanager
-def unlogged() -> Iterator[None]:
-    """What the library logs of a store that fails is what a command says, once."""
-    logger, handler = logging.getLogger("asgi_cache"), logging.NullHandler()
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
-async def seconds_to_answer(settings: Settings, named: str = "") -> float:
-    """How long the store takes to answer a read, once connected. Raises CommandError.
-
-    *named*: where the store's URL stands.
-    """
-    patience = {"store_timeout": PATIENCE, "request_store_timeout": PATIENCE}
-    cache = Cache(settings.model_copy(update=patience))
-    try:
-        began = 0.0
-        for _ in ("the first also connects", "the second is timed"):
-            began = perf_counter()
-            await cache.store.read(UNUSED, UNUSED, RESPONSE_SLOT, ())
-        return perf_counter() - began
-    except StoreError as error:
-        reason = str(error).removeprefix("read: ")
-        shown = settings.shown()["store"]
-        raise CommandError(f"the store {shown}{named} does not answer: {reason}") from None
-    finally:
-        await close(cache)
-
-
-async def near_tier(settings: Settings, source: str) -> str:
-    """What there is to say of the near tier in front of a store, named by *source*, that answers.
-
-    Raises CommandError where it is off.
-    """
-    cache = Cache(settings)
-    try:
-        with contextlib.suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                while (health := cache.health()).near == "off" and health.near_error is None:
-                    await cache.store.read(UNUSED, UNUSED, RESPONSE_SLOT, ())
-                    await asyncio.sleep(0.01)
-    finally:
-        await close(cache)
-    if health.near != "off":
-        return health.near
-    reason = health.near_error or f"no proof within {PATIENCE:g} s that changes are told"
-    raise CommandError(
-        f"the store {settings.shown()['store']} (from {source}) answers, but the near tier "
-        f"(near_bytes = {settings.near_bytes}) is off: {reason}. Requests go on, and every look-up "
-        "asks the store; near_bytes = 0 says that this is meant."
-    )
-
-
-async def close(cache: Cache) -> None:
-    """Close *cache*; a failure to do so is not what there is to say."""
-    with contextlib.suppress(StoreError):
-        await cache.aclose()
 
 
 def load_settings(
