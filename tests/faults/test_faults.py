@@ -22,6 +22,7 @@ from tests.faults.conftest import warm
 from tests.faults.load import BUDGET, Report, after, load
 from tests.faults.proxy import FaultProxy, full_backlog, proxied
 from tests.figures.telling import tell
+from tests.machine import Stopwatch
 from tests.servers import RedisServer, free_port
 from tests.stores.wire import until
 
@@ -52,17 +53,17 @@ async def fail_until_away(app: CacheMiddleware) -> None:
 
 async def seconds_to_hit(app: CacheMiddleware, target: str = "/page") -> float:
     """From now until there is a hit; every answer before is right, too."""
-    began = time.monotonic()
+    watch = Stopwatch()
     while not (exchange := await drive(app, target)).hit:
         assert exchange.status == 200
-        assert time.monotonic() - began < 10
+        assert watch.seconds < 10
         await asyncio.sleep(0.01)
-    return time.monotonic() - began
+    return watch.seconds
 
 
 async def start_up(app: CacheMiddleware) -> float:
     """Seconds of a lifespan's start."""
-    began = time.monotonic()
+    watch = Stopwatch()
     started = asyncio.Event()
 
     async def receive() -> Any:
@@ -83,7 +84,7 @@ async def start_up(app: CacheMiddleware) -> float:
     outer = CacheMiddleware(inner, cache=app.cache)
     running = asyncio.create_task(outer({"type": "lifespan", "state": {}}, receive, send))
     await started.wait()
-    took = time.monotonic() - began
+    took = watch.seconds
     await running
     return took
 
@@ -95,9 +96,9 @@ async def start_up(app: CacheMiddleware) -> float:
 async def test_x01_down_at_start(site: Site, how: str) -> None:
     with full_backlog() as silent:
         url = silent if how != "refused" else f"redis://127.0.0.1:{free_port()}/0"
-        began = time.monotonic()
+        watch = Stopwatch()
         async with site(url) as app:
-            took = time.monotonic() - began + await start_up(app)
+            took = watch.seconds + await start_up(app)
             report = await load(app, rate=RATE, until=after(0.5))
             report.say(f"X01 {how}: start-up {took * 1000:.1f} ms")
             tell("lost", how, start_up_ms=took * 1000, errors=report.errors)
@@ -258,10 +259,9 @@ async def test_x08_nonsense(
         report = Report()
         for number in range(LIMIT + 1):
             for target in ("/page", f"/other/{number}"):
-                began = time.perf_counter()
+                watch, began = Stopwatch(), time.perf_counter()
                 exchange = await drive(app, target)
-                report.seconds.append(time.perf_counter() - began)
-                report.statuses[exchange.status] += 1
+                report.count(time.perf_counter() - began, exchange.status, watch)
                 assert exchange.complete
                 assert exchange.told["path"] == target
         report.check_budget()

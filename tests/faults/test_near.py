@@ -17,6 +17,7 @@ from tests.faults.purges import MOST_MS, P99_MS, purges
 from tests.faults.relay import relayed
 from tests.faults.versions import Versioned, Worker, version_key
 from tests.figures.telling import tell
+from tests.machine import Stopwatch
 from tests.stores.wire import until
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ class Publisher:
         self._key = key
         self.version = 0
 
-    async def publish(self) -> float:
-        """A new version; when its purge returned."""
+    async def publish(self) -> Stopwatch:
+        """A new version; how long ago its purge returned."""
         self.version += 1
         await self._client.set(self._key, self.version, px=600_000)
         await self._cache.purge(URL)
-        return time.monotonic()
+        return Stopwatch()
 
 
 @pytest.fixture
@@ -74,14 +75,14 @@ async def worker_on(url: str, namespace: str) -> AsyncIterator[Versioned]:
         await worker.aclose()
 
 
-async def seen_after(worker: Versioned, version: int, since: float) -> float:
+async def seen_after(worker: Versioned, version: int, since: Stopwatch) -> float:
     """Seconds from *since* to the last request that *worker* answers with less than *version*."""
-    last, began = since, time.monotonic()
+    last, began = 0.0, since.seconds
     async with asyncio.timeout(10):
         while await worker.get() < version:
             await asyncio.sleep(0.001)
-            last, began = began, time.monotonic()
-    return last - since
+            last, began = began, since.seconds
+    return last
 
 
 async def test_a_purge_is_seen_by_every_worker(redis_url: str) -> None:

@@ -16,6 +16,7 @@ from tests.conftest import keys_without_end
 from tests.figures.telling import tell
 from tests.lifecycle.client import HOST, Client, asked
 from tests.lifecycle.processes import PATIENT, Worker, cache_of, running
+from tests.machine import Stopwatch
 from tests.security.harness import read
 
 if TYPE_CHECKING:
@@ -47,17 +48,16 @@ async def test_o05_the_leaders_worker_is_killed(redis_url: str, namespace: str, 
         leading = asyncio.create_task(asked(one.port, target))
         await asyncio.to_thread(one.reached)
         (lease,) = keys.leases()
-        began = time.monotonic()
+        watch = Stopwatch()
         waiting = [asyncio.create_task(asked(two.port, target)) for _ in range(10)]
         two.open()
         one.kill()
         assert 0 < keys.lives([lease])[0] <= 5000
         answers = await asyncio.gather(*waiting)
-        took = time.monotonic() - began
-        began = time.monotonic()
+        took, watch = watch.seconds, Stopwatch()
         others = [asked(two.port, f"/other/{number}?bytes=5000") for number in range(10)]
         await asyncio.gather(*others)
-        own = time.monotonic() - began
+        own = watch.seconds
         print(
             f"O05 the leader's worker is killed: its followers have answers after {took:.2f} s, "
             f"of which {own:.3f} are what ten misses take"
