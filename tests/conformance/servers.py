@@ -29,11 +29,14 @@ class Server:
         return [python, *(part.replace("{port}", str(port)) for part in self.arguments)]
 
 
+KEEP_ALIVE = "120"
+"""Seconds: on a busy machine the suite's client uses a connection again after more than the usual
+five, which is reset then."""
 UVICORN = (
     *("-m", "uvicorn", APP, "--factory", "--host", "127.0.0.1", "--port", "{port}"),
     *("--no-server-header", "--no-date-header", "--no-proxy-headers", "--no-access-log"),
     *("--ws", "none", "--lifespan", "on", "--log-level", "warning"),
-    *("--timeout-graceful-shutdown", "2"),
+    *("--timeout-graceful-shutdown", "2", "--timeout-keep-alive", KEEP_ALIVE),
 )
 SERVERS: Mapping[str, Server] = {
     "uvicorn-h11": Server(("uvicorn", "h11"), (*UVICORN, "--http", "h11", "--loop", "asyncio")),
@@ -56,7 +59,7 @@ SERVERS: Mapping[str, Server] = {
         (
             *("-m", "hypercorn", f"{APP}()", "--bind", "127.0.0.1:{port}", "--workers", "0"),
             *("--config", str(HERE / "hypercorn.toml"), "--log-level", "warning"),
-            *("--graceful-timeout", "2"),
+            *("--graceful-timeout", "2", "--keep-alive", KEEP_ALIVE),
         ),
     ),
 }
