@@ -8,6 +8,7 @@ counts it, what is measured here is the clock's time.
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Final
@@ -16,13 +17,14 @@ _STAT: Final = Path("/proc/stat")
 _STEAL: Final = 8  # "cpu", user, nice, system, idle, iowait, irq, softirq, steal
 
 
-def stolen() -> float:
-    """Seconds, over all cores, that somebody else had while this machine had work for them."""
+def stolen() -> list[float]:
+    """Seconds that somebody else had each core while this machine had work for it."""
     try:
-        with _STAT.open() as stat:
-            return int(stat.readline().split()[_STEAL]) / os.sysconf("SC_CLK_TCK")
+        lines = [line.split() for line in _STAT.read_text().splitlines()]
+        ticks = [int(line[_STEAL]) for line in lines if re.fullmatch(r"cpu\d+", line[0])]
     except (OSError, IndexError, ValueError):
-        return 0.0
+        return []
+    return [count / os.sysconf("SC_CLK_TCK") for count in ticks]
 
 
 class Stopwatch:
@@ -34,6 +36,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """So far, without what was stolen."""
+        """So far, without what was stolen of the core that lost most: never more than passed."""
         elapsed = time.monotonic() - self._began
-        return max(0.0, elapsed - (stolen() - self._stolen))
+        lost = [now - before for now, before in zip(stolen(), self._stolen, strict=False)]
+        return max(0.0, elapsed - max(lost, default=0.0))

@@ -493,32 +493,25 @@ def test_check_says_that_there_is_no_near_tier(
     assert "\nnear tier: none\n" in out
 
 
-def test_check_says_that_the_near_tier_is_off(
-    call: Callable[..., Outcome], redis_url: str, namespace: str
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("client|tracking", "answers, but the near tier (near_bytes = 67108864) is off"),
+        ("set", "answers, but takes nothing: NoPermission"),
+    ],
+)
+def test_check_says_what_the_stores_user_may_not(
+    call: Callable[..., Outcome], redis_url: str, namespace: str, command: str, said: str
 ) -> None:
     with Redis.from_url(redis_url) as client:
-        user = (namespace, "on", ">hunter2", "~*", "&*", "+@all", "-client|tracking")
+        user = (namespace, "on", ">hunter2", "~*", "&*", "+@all", f"-{command}")
         client.execute_command("ACL", "SETUSER", *user)
         url = redis_url.replace("redis://", f"redis://{namespace}:hunter2@")
         code, out, error = call("check", "--store", url)
         client.execute_command("ACL", "DELUSER", namespace)
     assert (code, out, error.count("\n")) == (2, "", 1)
-    assert "(from command line) answers, but the near tier (near_bytes = 67108864) is off" in error
+    assert f"(from command line) {said}" in error
     assert "NoPermission" in error
-    assert "hunter2" not in error
-
-
-def test_check_says_that_a_store_takes_nothing(
-    call: Callable[..., Outcome], redis_url: str, namespace: str
-) -> None:
-    with Redis.from_url(redis_url) as client:
-        user = (namespace, "on", ">hunter2", "~*", "&*", "+@all", "-set")
-        client.execute_command("ACL", "SETUSER", *user)
-        url = redis_url.replace("redis://", f"redis://{namespace}:hunter2@")
-        code, out, error = call("check", "--store", url)
-        client.execute_command("ACL", "DELUSER", namespace)
-    assert (code, out, error.count("\n")) == (2, "", 1)
-    assert "(from command line) answers, but takes nothing: NoPermission" in error
     assert "hunter2" not in error
 
 
