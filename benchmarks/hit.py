@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redis import Redis
-    from starlette.types import Message, Scope
+    from starlette.types import ASGIApp, Message, Scope
 
 STORES: Final = ("memory", "near", "redis")
 COUNTED: Final = 20
@@ -38,6 +38,9 @@ COUNTED: Final = 20
 FAR_SHARE: Final = 10
 """A hit on Redis waits for it: so many times fewer are measured in a round."""
 COMMANDS_ALLOWED: Final = 0.01
+TRIES: Final = 3
+"""Of a round: where the machine stood still a store has been late, or the near tier has asked."""
+SECONDS_TO_BE_NEAR: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,15 @@ def scope_of(subject: Subject) -> Scope:
 
 
 async def measure(subject: Subject, redis: Redis, count: int) -> Cost:
-    """What a call costs over *count* calls; proves that they were what they should be."""
+    """What a call costs over *count* calls, in the first round that was what it should be."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(NotAHitError):
+            return await measure_once(subject, redis, count)
+    return await measure_once(subject, redis, count)
+
+
+async def measure_once(subject: Subject, redis: Redis, count: int) -> Cost:
+    """What a call costs over *count* calls; :class:`NotAHitError` where they were not hits."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -179,6 +190,8 @@ async def measure(subject: Subject, redis: Redis, count: int) -> Cost:
     for asked_for in ({**scope, "headers": BROWSER}, scope, scope):
         await app(asked_for, receive, send)
         await asyncio.sleep(0)
+    if subject.store == "near":
+        await be_near(app, scope, redis)
     calls, (asked, _) = origin.calls, commands(redis)
     cpu = time.process_time()
     began = time.perf_counter()
@@ -187,6 +200,19 @@ async def measure(subject: Subject, redis: Redis, count: int) -> Cost:
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     prove(subject, sent[0], count, origin.calls - calls, commands(redis)[0] - asked)
     return Cost(seconds / count * 1e6, cpu / count * 1e6)
+
+
+async def be_near(app: ASGIApp, scope: Scope, redis: Redis) -> None:
+    """Ask until Redis is not: what was measured before left the loop no time for the lease."""
+
+    async def send(_: Message) -> None:
+        return None
+
+    end = time.monotonic() + SECONDS_TO_BE_NEAR
+    before = None
+    while before != (before := commands(redis)) and time.monotonic() < end:
+        await asyncio.sleep(0.01)
+        await app(scope, receive, send)
 
 
 def prove(subject: Subject, start: Message, count: int, calls: int, asked: int) -> None:

@@ -73,3 +73,28 @@ def test_each_proof_counts(status: int, cache_status: bytes, calls: int, asked: 
     start = {"status": status, "headers": [(b"cache-status", cache_status)]}
     with pytest.raises(NotAHitError, match="a hit"):
         hit.prove(subject, start, 100, calls, asked)
+
+
+async def test_a_round_that_was_disturbed_is_measured_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not for ever."""
+    origin = App()
+    subject = Subject("bare", origin, origin, BROWSER, hits=False, store="none")
+    asked = 0
+
+    def prove(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        if asked < disturbed:
+            raise NotAHitError("late")
+
+    monkeypatch.setattr(hit, "prove", prove)
+    with closing(Redis.from_url(redis_url)) as redis:
+        disturbed = hit.TRIES
+        assert (await hit.measure(subject, redis, 2)).us > 0
+        assert asked == hit.TRIES
+        asked, disturbed = 0, 99
+        with pytest.raises(NotAHitError, match="late"):
+            await hit.measure(subject, redis, 2)
+        assert asked == hit.TRIES

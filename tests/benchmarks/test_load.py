@@ -79,3 +79,21 @@ def test_a_request_as_text() -> None:
     assert head == "GET /me HTTP/1.1"
     assert {"Host: 127.0.0.1:80", "Cookie: user=1"} <= set(rest.split("\r\n"))
     assert text.endswith("\r\n\r\n")
+
+
+def test_a_load_without_an_answer_is_put_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And given up in the end."""
+    asked = []
+
+    def generate(port: int, requests: object, seconds: float, connections: int) -> Sample:
+        asked.append(seconds)
+        return Sample(int(seconds >= enough), 1.0, 1.0, 1.0, 0)
+
+    monkeypatch.setattr(load, "generate", generate)
+    enough = 0.5
+    assert put_load("builtin", 1, [Request("/")], 0.125, 1).requests == 1
+    assert asked == [0.125, 0.25, 0.5]
+    enough = 60
+    with pytest.raises(BrokenError, match="0 errors in 0 requests"):
+        put_load("builtin", 1, [Request("/")], 1, 1)
+    assert asked[3:] == [1, 2, 4, 8]
