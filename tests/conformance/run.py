@@ -81,7 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     cell = parser.add_argument_group("what is tested")
     cell.add_argument("--store", choices=STORES, default=STORES[0])
-    cell.add_argument("--server", choices=tuple(SERVERS), default="uvicorn-h11")
+    cell.add_argument(
+        "--server",
+        action="append",
+        choices=tuple(SERVERS),
+        help="default uvicorn-h11; with --all may be repeated, default all",
+    )
     cell.add_argument("--profile", choices=tuple(PROFILES), default="default")
     cell.add_argument(
         "--all", action="store_true", help="every server, store and profile that has a list"
@@ -135,7 +140,7 @@ def _run_all(chosen: suite.Suite, options: argparse.Namespace) -> int:
     cells = [
         Cell(server, store, profile)
         for profile in profiles
-        for server in SERVERS
+        for server in options.server or SERVERS
         for store in STORES
     ]
     passed_on = ["--timeout", str(options.timeout), "--runs", str(options.runs)]
@@ -148,7 +153,9 @@ def _run_all(chosen: suite.Suite, options: argparse.Namespace) -> int:
 
 
 def _run(chosen: suite.Suite, options: argparse.Namespace) -> int:
-    cell = Cell(options.server, options.store, options.profile)
+    if options.server and len(options.server) > 1:
+        raise WrongListError("--server is given once where --all is not")
+    cell = Cell((options.server or ["uvicorn-h11"])[0], options.store, options.profile)
     tests = chosen.tests()
     list_file = list_of(chosen.edition, cell.profile)
     reasons = reasons_of(chosen.edition, cell.profile, tests)

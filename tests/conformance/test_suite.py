@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from . import run, suite
+from . import matrix, run, suite
 from .processes import MissingComponentError
+from .scoring import Cell
+from .servers import SERVERS
 
 
 @pytest.fixture
@@ -69,3 +71,24 @@ def test_the_package_in_its_old_form_is_no_checkout(checkout: Path) -> None:
     (checkout / "test-engine/cli.mjs").rename(checkout / "cli.mjs")
     with pytest.raises(MissingComponentError, match="older than any"):
         suite.checked_out(checkout)
+
+
+def test_all_cells_of_some_servers(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one cell has one server."""
+    asked: list[str] = []
+
+    def ran(cells: list[Cell], *_: object, **__: object) -> list[object]:
+        asked.extend(cell.server for cell in cells)
+        return []
+
+    monkeypatch.setattr(suite.Suite, "tests", lambda _: {})
+    monkeypatch.setattr(run, "reasons_of", lambda *_: {})
+    monkeypatch.setattr(matrix, "run", ran)
+    monkeypatch.setattr(matrix, "conclude", lambda *_: 0)
+    chosen = ["--checkout", str(checkout), "--server", "granian"]
+    assert run.main([*chosen, "--all"]) == 0
+    assert set(asked) == {"granian"}
+    asked.clear()
+    assert run.main(["--checkout", str(checkout), "--all"]) == 0
+    assert set(asked) == {*SERVERS}
+    assert run.main([*chosen, "--server", "hypercorn"]) == 2

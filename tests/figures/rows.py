@@ -269,6 +269,7 @@ ROWS: Final = (
             "100,000: memory within its budget + 16 MiB; no Redis key without a TTL",
             [_DISTINCT],
             0.4,
+            {"DISTINCT_URLS": "100000"},
             at_least={"urls": 100_000},
         ),
         Form(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.security.harness import Place
 
-DISTINCT_URLS: Final = int(os.environ.get("DISTINCT_URLS", "100000"))
+DISTINCT_URLS: Final = int(os.environ.get("DISTINCT_URLS", "20000"))
 DISTINCT_URLS_IN_REDIS: Final = int(os.environ.get("DISTINCT_URLS_IN_REDIS", "2000"))
 GROUPS_OVER_TIME: Final = int(os.environ.get("GROUPS_OVER_TIME", "5000"))
 MIB: Final = 2**20

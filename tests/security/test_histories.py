@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.driver import Exchange, Field
     from tests.security.harness import Place, Told
 
-RESPONSES = int(os.environ.get("HISTORY_RESPONSES", "22000"))
+RESPONSES = int(os.environ.get("HISTORY_RESPONSES", "12000"))
 SEED = int(os.environ.get("HISTORY_SEED", "20"))
 
 CLIENTS = 24

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
     from tests.security.harness import Told
 
-CORRUPTED_VALUES = int(os.environ.get("CORRUPTED_VALUES", "5000"))
+CORRUPTED_VALUES = int(os.environ.get("CORRUPTED_VALUES", "1500"))
 OVERSIZED_BYTES = int(os.environ.get("OVERSIZED_BYTES", "67108864"))
-EVICTION_OPERATIONS = int(os.environ.get("EVICTION_OPERATIONS", "10000"))
+EVICTION_OPERATIONS = int(os.environ.get("EVICTION_OPERATIONS", "4000"))
 
 OLD, NEW, OTHER = "the-secret-of-before", "the-secret-of-today", "the-secret-of-others"
 VARYING = [*SHARED, ("vary", "Accept-Language")]
