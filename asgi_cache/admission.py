@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from asgi_cache.model import EntityTag, StoredResponse, with_body
+from asgi_cache.model import StoredResponse, with_body
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.emission import generated_etag, with_length
 from asgi_cache.policy.freshness import caching_of, corrected_initial_age
@@ -164,5 +164,5 @@ def completed(
     tag = stored.etag
     if tagged:
         line = generated_etag(body)
-        tag, lines = EntityTag(True, line[1][3:-1]), (*lines, line)
+        tag, lines = line[1], (*lines, line)
     return with_body(stored, lines, body, tag, stamps)

@@ -63,13 +63,6 @@ class ResponseHead:
         return self._values.get(name, ())
 
 
-class EntityTag(NamedTuple):
-    """RFC 9110 §8.8.3; *opaque* is what stands between the quotes."""
-
-    weak: bool
-    opaque: bytes
-
-
 class Stamp(NamedTuple):
     """The state of one scope of invalidation; nonces are random and never used twice.
 
@@ -108,7 +101,8 @@ class StoredResponse:
     may_be_stale: bool
     discard_at: float
     """When a store may drop it."""
-    etag: EntityTag | None
+    etag: bytes | None
+    """Well formed (RFC 9110 §8.8.3), and where it can be the object that its line has."""
     last_modified: float | None
     explicitly_shared: bool
     """A request that carries credentials may be answered from it."""
@@ -128,7 +122,7 @@ def with_body(
     response: StoredResponse,
     lines: tuple[Line, ...],
     body: bytes,
-    etag: EntityTag | None,
+    etag: bytes | None,
     stamps: tuple[CarriedStamp, ...],
 ) -> StoredResponse:
     """*response* once it is complete: ``dataclasses.replace`` in a third of its time."""

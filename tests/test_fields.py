@@ -602,6 +602,10 @@ def test_dates_survive_formatting(moment: float) -> None:
 )
 def test_parse_entity_tag(value: bytes, tag: tuple[bool, bytes] | None) -> None:
     assert fields.parse_entity_tag(value) == tag
+    if tag is not None:
+        spelled = fields.entity_tag(*tag)
+        assert spelled == value.strip(b" \t")
+        assert (fields.is_weak(spelled), fields.opaque_of(spelled)) == tag
 
 
 @pytest.mark.parametrize(
@@ -833,6 +837,7 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "is_field_value": fields.is_field_value,
     "is_host": fields.is_host,
     "is_token": fields.is_token,
+    "is_weak": fields.is_weak,
     "parse_age": lambda value: fields.parse_age([value, value]),
     "parse_cookies": fields.parse_cookies,
     "parse_date": lambda value: fields.parse_date(value, NOW),

@@ -92,6 +92,21 @@ def parse_entity_tag(value: bytes) -> tuple[bool, bytes] | None:
     return (tag[1] is not None, tag[2]) if tag else None
 
 
+def entity_tag(weak: bool, opaque: bytes) -> bytes:
+    """An ETag of what :func:`parse_entity_tag` reads in it."""
+    return b'W/"%b"' % opaque if weak else b'"%b"' % opaque
+
+
+def is_weak(tag: bytes) -> bool:
+    """Whether *tag*, which is well formed, is a weak one."""
+    return tag.startswith(b"W/")
+
+
+def opaque_of(tag: bytes) -> bytes:
+    """What stands between the quotes of *tag*, which is well formed."""
+    return tag[tag.index(b'"') + 1 : -1]
+
+
 def parse_entity_tags(value: bytes) -> list[tuple[bool, bytes]]:
     """Read the list of If-Match or If-None-Match, each member as ``parse_entity_tag`` does.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asgi_cache.fields import parse_entity_tag
+from asgi_cache.fields import entity_tag, parse_entity_tag
 from asgi_cache.fields.dates import parse_date
 from asgi_cache.fields.ranges import parse_byte_ranges
 
@@ -93,8 +93,8 @@ def is_unchanged(value: bytes | None, stored: StoredResponse, now: float) -> boo
         return True
     tag = parse_entity_tag(value)
     if tag is not None:
-        weak, _ = tag
-        return not weak and tag == stored.etag
+        weak, opaque = tag
+        return not weak and entity_tag(weak, opaque) == stored.etag
     modified = stored.last_modified
     if modified is None or parse_date(value, now) != modified:
         return False

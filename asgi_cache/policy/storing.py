@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asgi_cache.fields import is_any, is_field_name, parse_entity_tag, split_list
+from asgi_cache.fields import entity_tag, is_any, is_field_name, parse_entity_tag, split_list
 from asgi_cache.fields.dates import parse_date
 from asgi_cache.fields.syntax import MAX_PARSED_BYTES
-from asgi_cache.model import EntityTag, ResponseHead, StoredResponse
+from asgi_cache.model import ResponseHead, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.emission import emitted_cache_control
 from asgi_cache.policy.folding import ACCEPT_ENCODING, ACCEPT_LANGUAGE
@@ -237,7 +237,8 @@ def as_stored(
     lines = stored_lines(head, caching, settings)
     kept = head if len(lines) == len(head.lines) else ResponseHead(head.status, lines)
     etags = kept.values(b"etag")
-    etag = parse_entity_tag(etags[0]) if len(etags) == 1 else None
+    tag = parse_entity_tag(etags[0]) if len(etags) == 1 else None
+    etag = None if tag is None else line(b"etag", entity_tag(*tag))[1]
     modified = kept.values(b"last-modified")
     last_modified = parse_date(modified[0], exchange.response_time) if len(modified) == 1 else None
     keep = settings.keep if etag is not None or last_modified is not None else 0.0
@@ -257,7 +258,7 @@ def as_stored(
         error_until=error_until,
         may_be_stale=may_be_stale(caching),
         discard_at=discard_at + keep if keep else discard_at,
-        etag=None if etag is None else EntityTag(*etag),
+        etag=etag,
         last_modified=last_modified,
         explicitly_shared=shared or impersonal,
         authorized_reuse=impersonal or authorized(caching, settings),

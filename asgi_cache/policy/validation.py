@@ -10,7 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from asgi_cache.fields import format_date, is_any, parse_entity_tag, parse_entity_tags
+from asgi_cache.fields import (
+    format_date,
+    is_any,
+    is_weak,
+    opaque_of,
+    parse_entity_tag,
+    parse_entity_tags,
+)
 from asgi_cache.fields.dates import parse_date
 from asgi_cache.model import ResponseHead, StoredResponse
 from asgi_cache.policy.emission import generated_etag, with_length
@@ -78,10 +85,10 @@ def is_not_modified(request: RequestHead, stored: StoredResponse, now: float) ->
     if tags is not None:
         if is_any(tags):
             return True
-        etag = stored.etag
-        return etag is not None and any(
-            opaque == etag.opaque for _, opaque in parse_entity_tags(tags)
-        )
+        if stored.etag is None:
+            return False
+        own = opaque_of(stored.etag)
+        return any(opaque == own for _, opaque in parse_entity_tags(tags))
     since = request.fields.get(b"if-modified-since")
     if since is None or stored.last_modified is None:
         return False
@@ -204,9 +211,9 @@ def _names_the_same(stored: StoredResponse, head: ResponseHead, now: float) -> b
     decided = False
     for value in head.values(b"etag"):
         tag = parse_entity_tag(value)
-        if tag is None or stored.etag is None or tag[1] != stored.etag.opaque:
+        if tag is None or stored.etag is None or tag[1] != opaque_of(stored.etag):
             return False
-        decided = not (tag[0] or stored.etag.weak)
+        decided = not (tag[0] or is_weak(stored.etag))
     return decided or all(
         parse_date(value, now) == stored.last_modified for value in head.values(b"last-modified")
     )

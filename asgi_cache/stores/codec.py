@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgpack import Packer, Unpacker  # type: ignore[import-untyped]  # it has no stubs
 
 from asgi_cache.errors import CorruptRecord, StoreError
-from asgi_cache.model import NONCE_BYTES, EntityTag, NominatedFields, Record, StoredResponse
+from asgi_cache.fields import entity_tag, is_weak, opaque_of
+from asgi_cache.model import NONCE_BYTES, NominatedFields, Record, StoredResponse
 from asgi_cache.sharing import carried, grouped, line
 from asgi_cache.stores.bodies import BINDING, Detached
 from asgi_cache.stores.sealing import checked, unchecked
@@ -46,6 +47,7 @@ from asgi_cache.stores.soundness import (
 )
 
 if TYPE_CHECKING:
+    from asgi_cache.model import Line
     from asgi_cache.stores.sealing import Seals
 
 _RESPONSE: Final = 0
@@ -110,7 +112,7 @@ def _response_objects(
     response: StoredResponse, key: bytes, binding: bytes | None
 ) -> tuple[Any, ...]:
     etag = response.etag
-    weak, opaque = (None, None) if etag is None else etag
+    weak, opaque = (None, None) if etag is None else (is_weak(etag), opaque_of(etag))
     last_modified, browser_ttl = response.last_modified, response.browser_ttl
     return (
         _RESPONSE if binding is None else _DETACHED,
@@ -210,9 +212,10 @@ def _stored_response(objects: tuple[Any, ...], length: int) -> StoredResponse:
     revalidate_until, error_until, discard_at = [
         fresh_until if until == fresh_until else until for until in later
     ]
+    lines = tuple(map(line, names, values))
     return StoredResponse(
         status,
-        tuple(map(line, names, values)),
+        lines,
         body,
         generated_at,
         fresh_until,
@@ -220,7 +223,7 @@ def _stored_response(objects: tuple[Any, ...], length: int) -> StoredResponse:
         error_until,
         may_be_stale,
         discard_at,
-        None if weak is None else EntityTag(weak, opaque),
+        None if weak is None else _etag(entity_tag(weak, opaque), names, lines),
         last_modified,
         explicitly_shared,
         authorized_reuse,
@@ -235,3 +238,9 @@ def _stored_response(objects: tuple[Any, ...], length: int) -> StoredResponse:
             ]
         ),
     )
+
+
+def _etag(tag: bytes, names: tuple[bytes, ...], lines: tuple[Line, ...]) -> bytes:
+    """*tag*, where its line has it the object that lies there."""
+    value = lines[names.index(b"etag")][1] if b"etag" in names else tag
+    return value if value == tag else tag

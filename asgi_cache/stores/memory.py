@@ -198,5 +198,5 @@ def _size_of(place: Cell, value: Record | Stamp) -> int:
     for carried in value.stamps:
         size += _CARRIED + len(carried.name)
     if value.etag is not None:
-        size += len(value.etag.opaque)
+        size += len(value.etag)
     return size

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgi_cache import Rule, Settings
-from asgi_cache.model import CarriedStamp, EntityTag, RequestHead, ResponseHead, StoredResponse
+from asgi_cache.fields import entity_tag
+from asgi_cache.model import CarriedStamp, RequestHead, ResponseHead, StoredResponse
 from asgi_cache.policy.decision import Decision, Refusal
 from asgi_cache.policy.folding import Folded, fold
 from asgi_cache.policy.invalidation import is_unsafe, targets_to_invalidate
@@ -102,7 +103,7 @@ heads = st.builds(
     status=st.one_of(st.sampled_from([200, 200, 301, 304, 404, 503, 206]), st.integers(-9, 1000)),
     lines=lines,
 )
-tags = st.builds(EntityTag, st.booleans(), octets)
+tags = st.builds(entity_tag, st.booleans(), octets)
 stored_responses = st.builds(
     StoredResponse,
     status=st.integers(100, 599),
