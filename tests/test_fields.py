@@ -855,6 +855,10 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
 }
 
 
+def test_what_is_no_tag_has_nothing_between_its_quotes() -> None:
+    assert [fields.opaque_of(value) for value in (b"", b"x", b'W/"', b'""')] == [b""] * 4
+
+
 def test_every_parser_is_in_the_table() -> None:
     readers = {name for name in vars(fields) if name.startswith(("is_", "parse_", "split_"))}
     readers -= {"parse_dictionary", "parse_list"}

@@ -104,7 +104,7 @@ def is_weak(tag: bytes) -> bool:
 
 def opaque_of(tag: bytes) -> bytes:
     """What stands between the quotes of *tag*, which is well formed."""
-    return tag[tag.index(b'"') + 1 : -1]
+    return tag.partition(b'"')[2].removesuffix(b'"')
 
 
 def parse_entity_tags(value: bytes) -> list[tuple[bool, bytes]]:

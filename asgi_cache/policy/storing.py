@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asgi_cache.fields import entity_tag, is_any, is_field_name, parse_entity_tag, split_list
+from asgi_cache.fields import is_any, is_field_name, parse_entity_tag, split_list
 from asgi_cache.fields.dates import parse_date
 from asgi_cache.fields.syntax import MAX_PARSED_BYTES
 from asgi_cache.model import ResponseHead, StoredResponse
@@ -238,7 +238,7 @@ def as_stored(
     kept = head if len(lines) == len(head.lines) else ResponseHead(head.status, lines)
     etags = kept.values(b"etag")
     tag = parse_entity_tag(etags[0]) if len(etags) == 1 else None
-    etag = None if tag is None else line(b"etag", entity_tag(*tag))[1]
+    etag = None if tag is None else line(b"etag", etags[0].strip(b" \t"))[1]
     modified = kept.values(b"last-modified")
     last_modified = parse_date(modified[0], exchange.response_time) if len(modified) == 1 else None
     keep = settings.keep if etag is not None or last_modified is not None else 0.0

@@ -113,9 +113,9 @@ def conditional_fields(stored: StoredResponse) -> tuple[Line, ...]:
         return ()
     fields: list[Line] = []
     if stored.etag is not None and generated_etag(stored.body) not in stored.lines:
-        fields.append((b"if-none-match", _value(stored, b"etag")))
+        fields += _sent_as(stored, b"etag", b"if-none-match")
     if stored.last_modified is not None:
-        fields.append((b"if-modified-since", _value(stored, b"last-modified")))
+        fields += _sent_as(stored, b"last-modified", b"if-modified-since")
     return tuple(fields)
 
 
@@ -199,8 +199,9 @@ def usable_on_error(stored: StoredResponse, now: float) -> bool:
     )
 
 
-def _value(stored: StoredResponse, name: bytes) -> bytes:
-    return next(value for line_name, value in stored.lines if line_name == name)
+def _sent_as(stored: StoredResponse, name: bytes, condition: bytes) -> list[Line]:
+    """The *condition* that gives the value of *name* back; none where a store has lost its line."""
+    return [(condition, value) for own, value in stored.lines if own == name][:1]
 
 
 def _names_the_same(stored: StoredResponse, head: ResponseHead, now: float) -> bool:

@@ -140,7 +140,7 @@ def _run_all(chosen: suite.Suite, options: argparse.Namespace) -> int:
     cells = [
         Cell(server, store, profile)
         for profile in profiles
-        for server in options.server or SERVERS
+        for server in dict.fromkeys(options.server or SERVERS)
         for store in STORES
     ]
     passed_on = ["--timeout", str(options.timeout), "--runs", str(options.runs)]

@@ -98,6 +98,13 @@ def test_a_status_below_success_has_no_condition() -> None:
     assert conditional_fields(replace(tagged, status=199)) == ()
 
 
+def test_a_validator_without_its_line_is_no_condition() -> None:
+    # Only whoever writes to the store can make such a record.
+    whole = before(("ETag", '"a"'), ("Last-Modified", AT_NOW))
+    assert len(conditional_fields(whole)) == 2
+    assert conditional_fields(replace(whole, lines=())) == ()
+
+
 def test_a_generated_tag_is_never_put_to_the_app() -> None:
     name, value = generated_etag(BODY)
     plain = before()

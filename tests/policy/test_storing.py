@@ -516,6 +516,7 @@ def test_unstored_fields_are_a_setting() -> None:
         ([], None, None),
         ([("ETag", '"a"')], b'"a"', None),
         ([("ETag", 'W/"a"')], b'W/"a"', None),
+        ([("ETag", f'"{"a" * 99}"')], b'"%b"' % (b"a" * 99), None),
         ([("ETag", "a")], None, None),
         ([("ETag", '"a"'), ("ETag", '"b"')], None, None),
         ([("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")], None, NOW),
@@ -528,6 +529,8 @@ def test_validators(
 ) -> None:
     result = stored(respond_with(200, with_fresh(*headers)), Settings(keep=1000))
     assert (result.etag, result.last_modified) == (etag, modified)
+    # One object: of many stored responses every byte counts.
+    assert etag is None or any(result.etag is value for _, value in result.lines)
     kept = etag is not None or modified is not None
     assert result.discard_at == NOW + 60 + (1000 if kept else 0)
 

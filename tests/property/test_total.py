@@ -199,6 +199,8 @@ def test_conditions_of_clients(request: RequestHead, stored: StoredResponse, now
     assert isinstance(is_not_modified(request, stored, now), bool)
     kept = not_modified_lines(stored.lines)
     assert set(kept) <= set(stored.lines)
+    own = {value for _, value in conditional_fields(stored)}
+    assert own <= {value for _, value in stored.lines}
 
 
 def admitted(request: RequestHead, head: ResponseHead, configured: Settings, now: float) -> Any:

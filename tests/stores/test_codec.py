@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_cache.errors import CorruptRecord, StoreError
-from asgi_cache.model import NONCE_BYTES, CarriedStamp, Record, Stamp
+from asgi_cache.model import NONCE_BYTES, CarriedStamp, Record, Stamp, StoredResponse
 from asgi_cache.stores import soundness
 from asgi_cache.stores.codec import decode, encode
 from asgi_cache.stores.stamping import STAMP_BYTES, decode_stamp, encode_stamp
@@ -54,6 +54,15 @@ def test_what_goes_in_comes_out(record: Record, key: bytes) -> None:
     assert {f.name: type(getattr(decoded, f.name)) for f in dataclasses.fields(decoded)} == {
         f.name: type(getattr(record, f.name)) for f in dataclasses.fields(record)
     }
+
+
+def test_an_entity_tag_is_the_object_of_its_line() -> None:
+    lines = ((b"x-a", b"1"), (b"etag", b'W/"abc"'))
+    decoded = decode(encode(stored_response(lines=lines), KEY), KEY)
+    assert isinstance(decoded, StoredResponse)
+    assert decoded.etag is decoded.lines[1][1]
+    other = stored_response(lines=((b"etag", b'"b"'),))
+    assert decode(encode(other, KEY), KEY) == other
 
 
 def test_order_and_repeats_and_raw_bytes_of_lines_survive() -> None:
