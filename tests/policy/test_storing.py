@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asgi_cache.fields import MAX_PARSED_BYTES
 from asgi_cache.model import RequestHead, ResponseHead, StoredResponse
 from asgi_cache.policy.decision import Refusal
 from asgi_cache.policy.grouping import rule_groups
@@ -576,6 +577,14 @@ def test_names_only_grow_while_a_key_varies() -> None:
     assert len(stored(respond_with(200, FRESH), known=known).nominated) == MAX_NOMINATED
     full = outcome(respond_with(200, with_fresh(("Vary", "b"))), known=known)
     assert full is Refusal.VARY_TOO_MANY
+
+
+def test_a_vary_is_read_up_to_its_limit() -> None:
+    longest = "x-a," * (MAX_PARSED_BYTES // 4)
+    result = stored(respond_with(200, with_fresh(("Vary", longest))))
+    assert [name for name, _ in result.nominated] == [b"x-a"]
+    longer = respond_with(200, with_fresh(("Vary", longest), ("Vary", "x")))
+    assert outcome(longer) is Refusal.VARY_TOO_MANY
 
 
 def test_it_carries_the_values_that_the_app_saw() -> None:
