@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 LEAK_REQUESTS: Final = int(os.environ.get("LEAK_REQUESTS", "6000"))
 DISCONNECTS: Final = int(os.environ.get("DISCONNECTS", "500"))
-WARM_UP: Final = 3000
+WARM_UP: Final = max(3000, LEAK_REQUESTS // 5)
+"""Requests until what is bounded is full: memory grows towards that, and then no more."""
 CLIENTS: Final = 16
 REDIS_CONNECTIONS: Final = 17
 """What a worker opens to Redis at most: 16 for exchanges, one for messages."""
