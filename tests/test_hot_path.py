@@ -16,7 +16,7 @@ import pytest
 from redis.asyncio import Redis
 
 import asgi_cache
-from tests.driver import Recorder, drive, http_scope
+from tests.driver import Recorder, drive, http_scope, uncollected
 from tests.stores.wire import until
 
 if TYPE_CHECKING:
@@ -86,15 +86,17 @@ def profiled(app: ASGIApp, scope: Scope) -> tuple[list[str], set[str], list[Mess
             builtins.add(getattr(argument, "__name__", ""))
 
     coroutine = app(scope, receive, send)
-    sys.setprofile(profile)
-    try:
-        coroutine.send(None)  # type: ignore[attr-defined]  # an Awaitable, and in truth a coroutine
-    except StopIteration:
-        pass
-    else:
-        raise AssertionError("a hit in memory waited for something")
-    finally:
-        sys.setprofile(None)
+    with uncollected():
+        sys.setprofile(profile)
+        try:
+            # An Awaitable, and in truth a coroutine.
+            coroutine.send(None)  # type: ignore[attr-defined]
+        except StopIteration:
+            pass
+        else:
+            raise AssertionError("a hit in memory waited for something")
+        finally:
+            sys.setprofile(None)
     return calls, builtins | set(calls), sent
 
 

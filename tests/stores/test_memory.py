@@ -11,6 +11,7 @@ import pytest
 from asgi_cache.errors import ConfigurationError
 from asgi_cache.stores.base import RESPONSE_SLOT
 from asgi_cache.stores.memory import MemoryStore
+from tests.driver import uncollected
 from tests.stores.records import nominated_fields, stored_response
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ async def test_a_look_up_makes_no_python_calls_but_its_own() -> None:
         if event == "call":
             calls.append(frame.f_code.co_name)  # type: ignore[attr-defined]  # a frame
 
-    sys.setprofile(note)
-    try:
-        await store.read(TARGET, KEY, RESPONSE_SLOT, names)
-    finally:
-        sys.setprofile(None)
+    with uncollected():
+        sys.setprofile(note)
+        try:
+            await store.read(TARGET, KEY, RESPONSE_SLOT, names)
+        finally:
+            sys.setprofile(None)
     assert calls == ["read"]
 
 
@@ -148,6 +150,7 @@ def test_i10_a_soft_purge_cannot_undo_a_hard_one_of_another_thread() -> None:
 _MEASURE = """
 import asyncio, gc, sys
 from asgi_cache.stores.memory import MemoryStore
+from tests.driver import uncollected
 from tests.stores.records import stored_response
 from asgi_cache.model import CarriedStamp
 
