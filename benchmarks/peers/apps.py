@@ -9,7 +9,15 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.peers.pages import CACHE_CONTROL, SECONDS, Calls, Pages, body_of, lifespan
+from benchmarks.peers.pages import (
+    CACHE_CONTROL,
+    LINES_OF_A_HIT,
+    SECONDS,
+    Calls,
+    Pages,
+    body_of,
+    lifespan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -31,6 +39,11 @@ def make() -> Any:
 
 def bare(calls: Calls, _: str) -> Any:
     return Pages(calls)
+
+
+def lines(calls: Calls, _: str) -> Any:
+    """The bare app with a hit's lines: what a cache that cost nothing at all would come to."""
+    return Pages(calls, LINES_OF_A_HIT)
 
 
 def _ours(name: str, store: Callable[[str], str], near_bytes: int) -> Callable[[Calls, str], Any]:
@@ -162,6 +175,7 @@ def _in_memory(build: Callable[[Calls, str], Any]) -> Callable[[Calls, str], Any
 
 APPS: Final[dict[str, Callable[[Calls, str], Any]]] = {
     "bare": bare,
+    "lines": lines,
     "memory": _ours("memory", lambda _: "memory://", NEAR_BYTES),
     "near": _ours("near", str, NEAR_BYTES),
     "redis": _ours("redis", str, 0),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 
     Message = MutableMapping[str, Any]
 
@@ -23,6 +23,13 @@ CACHE_CONTROL: Final = {
     "private": b"private",
 }
 """The kinds of paths: ``/<kind>/<size of the body>/<anything>``."""
+LINES_OF_A_HIT: Final = (
+    (b"etag", b'W/"d3ec2f1470a5d2cb297ce5cc2a36f71a"'),
+    (b"age", b"0"),
+    (b"cache-status", b"asgi-cache; hit; ttl=3599"),
+    (b"x-response-time", b"0.043ms"),
+)
+"""What a hit of asgi_cache says besides the app's own lines: a server writes each of them."""
 
 
 class Calls:
@@ -50,10 +57,11 @@ def body_of(size: int) -> bytes:
 
 
 class Pages:
-    """The bare app."""
+    """The bare app; *more*: lines to send after its own."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self._calls = calls
+        self._more = more
         self._messages: dict[tuple[str, str], tuple[Message, Message]] = {}
 
     async def __call__(
@@ -70,18 +78,21 @@ class Pages:
         _, kind, size, _ = scope["path"].split("/", 3)
         found = self._messages.get((kind, size))
         if found is None:
-            found = self._messages[kind, size] = messages_of(kind, int(size))
+            found = self._messages[kind, size] = messages_of(kind, int(size), self._more)
         start, body = found
         await send(start)
         await send(body)
 
 
-def messages_of(kind: str, size: int) -> tuple[Message, Message]:
+def messages_of(
+    kind: str, size: int, more: Sequence[tuple[bytes, bytes]] = ()
+) -> tuple[Message, Message]:
     """What the app sends."""
     lines = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % size),
         (b"cache-control", CACHE_CONTROL[kind]),
+        *more,
     ]
     start = {"type": "http.response.start", "status": 200, "headers": lines}
     return start, {"type": "http.response.body", "body": body_of(size)}

@@ -55,6 +55,7 @@ _OF_STARLETTE_CACHES: Final = ("x-cache", "hit")
 _OF_PROXY: Final = ("x-cache", "HIT")
 TARGETS: Final = (
     Target(BARE, "no cache; sends the body only", "bare", "app"),
+    Target("bare app, lines of a hit", "no cache; the lines that a hit has", "lines", "app"),
     Target("memory", "asgi_cache in memory", "memory", field=_OURS),
     Target("near", "asgi_cache on Redis, with a near tier", "near", field=_OURS),
     Target("redis", "asgi_cache on Redis alone", "redis", asks_redis=True, field=_OURS),

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import Redis
 
+import asgi_cache
 from benchmarks import report
 from benchmarks.disturbance import Disturbance, Look
 from benchmarks.load import Sample
 from benchmarks.peers import __main__ as command
 from benchmarks.peers import environments, rounds
+from benchmarks.peers.apps import lines
 from benchmarks.peers.goals import GOALS, Goal, judge
 from benchmarks.peers.measuring import Measured, Served, check_fields, measure, prove
-from benchmarks.peers.pages import Calls, body_of, calls_in
+from benchmarks.peers.pages import Calls, Pages, body_of, calls_in
 from benchmarks.peers.targets import BARE, TARGETS, Cell, Target, cells
 from benchmarks.processes import MissingError, NotAHitError
 from benchmarks.traffic import Request
+from tests.driver import drive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +34,22 @@ def measured(
     per_second: float = 100.0, app_calls: int = 0, commands: int = 0, writes: int = 0
 ) -> Measured:
     return Measured(Sample(1000, per_second, 1.0, 2.0, 0), app_calls, commands, writes, 10.0)
+
+
+# ---------------------------------------------------------------------- targets
+
+
+async def test_what_a_hit_may_reach_is_measured_with_its_lines(tmp_path: Path) -> None:
+    """Else that row would be no limit: every line costs the server that writes it."""
+    calls = Calls(str(tmp_path))
+    cached = asgi_cache.wrap(Pages(calls), store="memory://")
+    await drive(cached, "/pages/1024/1")
+    told = (await drive(cached, "/pages/1024/1")).headers
+    limit = (await drive(lines(calls, ""), "/pages/1024/1")).headers
+    assert b"; hit" in dict(told)[b"cache-status"]
+    assert [name for name, _ in limit] == [name for name, _ in told]
+    for (_, one), (_, other) in zip(limit, told, strict=True):
+        assert abs(len(one) - len(other)) <= 2
 
 
 # ---------------------------------------------------------------------- goals
@@ -255,7 +274,8 @@ def test_a_missing_peer_is_named_and_left_out(monkeypatch: pytest.MonkeyPatch) -
     without_peers(monkeypatch)
     found, missing = rounds.present(TARGETS, [])
     assert [target.name for target in found] == [
-        *(BARE, "memory", "near", "redis", "plain GET", "pass-through", "stored miss")
+        *(BARE, "bare app, lines of a hit", "memory", "near", "redis"),
+        *("plain GET", "pass-through", "stored miss"),
     ]
     assert missing["nginx"] == "nginx is not installed"
     assert missing["starlette-caches redis"] == "starlette-caches is not installed"
