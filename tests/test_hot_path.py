@@ -200,7 +200,8 @@ async def test_a_304_costs_no_more_than_its_condition() -> None:
     assert etag is not None
     for condition, most in ((etag, MOST_CALLS + 7), ("*", MOST_CALLS + 4)):
         headers = [*BROWSER, ("if-none-match", condition)]
-        await drive(app, "/products/1", headers=headers)
+        for _ in range(2):  # what is asked again is remembered
+            await drive(app, "/products/1", headers=headers)
         calls, names, sent = profiled(app, http_scope("/products/1", headers=headers))
         assert (recorder.calls, sent[0]["status"]) == (1, 304)
         print(f"{len(calls)} calls:", *calls)

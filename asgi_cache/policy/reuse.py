@@ -135,10 +135,8 @@ def screen_anew(
         return Screening(Decision.BYPASS, Refusal.PATH)
     personal = shape.personal or shape.authorization
     required = required_names(named, match)
-    screened = Screened(
-        *(request, shape, match, compiled, authority, query, target, key, personal, None, None),
-        required,
-    )
+    known = (shape, match, compiled, authority, query, target, key, personal, None, None, required)
+    screened = tuple.__new__(Screened, (request, *known))
     if (
         shape.exceptional
         or shape.key_fields
@@ -151,7 +149,7 @@ def screen_anew(
     # Here no value of a field but Host has had a part; a shape that is not held is a long one.
     longest = max(len(key), len(request.query))
     if longest <= LONGEST_REMEMBERED and names in plan.shapes:
-        plan.remember(seen, screened[1:])
+        plan.remember(seen, known)
     return screened
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import unquote
 
-from starlette.convertors import CONVERTOR_TYPES, Convertor
+from starlette.convertors import CONVERTOR_TYPES, Convertor, PathConvertor, StringConvertor
 from starlette.routing import PARAM_REGEX, compile_path
 
 from asgi_cache.errors import ConfigurationError
@@ -58,7 +58,8 @@ class Template(NamedTuple):
     text: str
     pattern: re.Pattern[str]
     parameters: frozenset[str]
-    convertors: Mapping[str, Convertor[Any]]
+    spelled: tuple[tuple[str, Convertor[Any]], ...]
+    """The parameters of which one value may be spelled in several ways, with their convertors."""
     longest_path: int
     """Characters; on a longer path the pattern might take too long, so it is not tried."""
 
@@ -89,7 +90,12 @@ def compile_template(template: object) -> Template:
             "control characters and percent-encoding",
         )
     pattern, _, convertors = compile_path(template)
-    return Template(template, pattern, frozenset(names), convertors, _longest_path(template))
+    spelled = tuple(
+        (name, convertor)
+        for name, convertor in convertors.items()
+        if type(convertor) not in (StringConvertor, PathConvertor)
+    )
+    return Template(template, pattern, frozenset(names), spelled, _longest_path(template))
 
 
 def _canonical(convertor: Convertor[Any], text: str) -> str:
@@ -123,7 +129,9 @@ def _longest_path(template: str) -> int:
 
 def is_odd(path: str, raw_path: bytes) -> bool:
     """Whether two programs may disagree about which path this is."""
-    return _ODD.search(path) is not None or _ENCODED_SLASH.search(raw_path) is not None
+    if _ODD.search(path) is not None:
+        return True
+    return b"%" in raw_path and _ENCODED_SLASH.search(raw_path) is not None
 
 
 def _resolve_dots(path: str) -> str:
@@ -208,10 +216,9 @@ class PathMatcher:
             # fullmatch, as "$" would let a line feed pass at the end.
             found = template.pattern.fullmatch(path)
             if found is not None:
-                params = {
-                    name: _canonical(template.convertors[name], found[name])
-                    for name in template.parameters
-                }
+                params = {name: found[name] for name in template.parameters}
+                for name, convertor in template.spelled:
+                    params[name] = _canonical(convertor, params[name])
                 return Match(template.text, rule, params)
         return None
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MEMO_LIMIT: Final = 1024
 """Shapes and authorities remembered; the memo is emptied when it is full."""
+GLIMPSE_LIMIT: Final = 2048
+"""Requests of which no more is known than that they have been screened."""
 LONGEST_SHAPE: Final = 2048
 """Bytes of names; a longer shape is worked out anew: bounds what a stranger makes it hold."""
 
@@ -110,6 +112,7 @@ class Plan:
         "_cookies_ignored",
         "_credential_prefixes",
         "_credentials",
+        "_glimpsed",
         "cache_status_name",
         "hosts",
         "key_fields",
@@ -146,6 +149,8 @@ class Plan:
         """Authorities seen, by the value of Host: valid, in lower case."""
         self.screened: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         """What ``policy.reuse.screen`` made of plain requests, by all that it looked at."""
+        self._glimpsed: set[int] = set()
+        """Hashes of what was screened once: of two that share one, one is remembered early."""
 
     def is_credential(self, name: bytes) -> bool:
         """Whether *name* (lower case) is one of ``credential_fields``."""
@@ -196,7 +201,16 @@ class Plan:
         return not self._authorities or authority in self._authorities
 
     def remember(self, seen: tuple[Any, ...], screened: tuple[Any, ...]) -> None:
-        """Remember in :attr:`screened` what became of a request of which *seen* was all it took."""
+        """Remember in :attr:`screened` what became of a request of which *seen* was all it took.
+
+        From the second time on: many URLs asked once must not push out the few asked often.
+        """
+        mark = hash(seen)
+        if mark not in self._glimpsed:
+            if len(self._glimpsed) >= GLIMPSE_LIMIT:
+                self._glimpsed.clear()
+            self._glimpsed.add(mark)
+            return
         if len(self.screened) >= MEMO_LIMIT:
             self.screened.clear()
         self.screened[seen] = screened

@@ -22,7 +22,7 @@ from asgi_cache.policy.reuse import (
     screen,
 )
 from asgi_cache.settings import Rule, Settings
-from asgi_cache.settings.plan import LONGEST_SHAPE, MEMO_LIMIT
+from asgi_cache.settings.plan import GLIMPSE_LIMIT, LONGEST_SHAPE, MEMO_LIMIT
 from tests.policy.builders import (
     NOW,
     OCTETS,
@@ -414,7 +414,7 @@ NEIGHBOURS: list[RequestHead] = [
 def test_what_is_remembered_is_what_would_be_found_anew(options: dict[str, Any]) -> None:
     """Whatever differs by one byte, a name or a value, is screened as if it came first."""
     warm = Settings(**options)
-    for _ in range(3):
+    for _ in range(4):
         for one in NEIGHBOURS:
             found, anew = screen(one, warm), screen(one, Settings(**options))
             if isinstance(found, Screened) and isinstance(anew, Screened):
@@ -429,13 +429,28 @@ def test_what_is_remembered_is_what_would_be_found_anew(options: dict[str, Any])
 def test_what_is_remembered_is_bounded() -> None:
     warm = Settings()
     for number in range(MEMO_LIMIT + 1):
-        screen(request(f"/{number}"), warm)
+        for _ in range(2):
+            screen(request(f"/{number}"), warm)
         assert len(warm.plan.screened) <= MEMO_LIMIT
     assert len(warm.plan.screened) == 1
     # What a stranger can make long is not remembered.
-    screen(request("/" + "x" * LONGEST_REMEMBERED), warm)
-    screen(request("/x", headers={"x" * (LONGEST_SHAPE + 1): "1"}), warm)
+    for _ in range(2):
+        screen(request("/" + "x" * LONGEST_REMEMBERED), warm)
+        screen(request("/x", headers={"x" * (LONGEST_SHAPE + 1): "1"}), warm)
     assert len(warm.plan.screened) == 1
+
+
+def test_what_is_asked_but_once_pushes_out_nothing() -> None:
+    warm = Settings()
+    for _ in range(2):
+        screen(request("/often"), warm)
+    for number in range(3 * GLIMPSE_LIMIT):
+        screen(request(f"/{number}"), warm)
+    assert [path for _, _, _, path, *_ in warm.plan.screened] == ["/often"]
+    # What has been seen so is bounded as well, and still does its work.
+    for _ in range(2):
+        screen(request("/again"), warm)
+    assert len(warm.plan.screened) == 2
 
 
 def test_what_folding_takes_out_of_a_query_is_not_held_either() -> None:
@@ -443,8 +458,9 @@ def test_what_folding_takes_out_of_a_query_is_not_held_either() -> None:
     warm = Settings(paths={"/x": Rule(ttl=60, query=["q"])})
     target = "/x?q=1&n=" + "x" * (LONGEST_REMEMBERED - 6)
     for longer in (target, target + "x"):
-        screened = looked_up(request(longer), warm)
-        assert screened.query == b"q=1"
+        for _ in range(2):
+            screened = looked_up(request(longer), warm)
+            assert screened.query == b"q=1"
     assert [len(query) for *_, query, _, _ in warm.plan.screened] == [LONGEST_REMEMBERED]
 
 
